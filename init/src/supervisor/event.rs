@@ -1,0 +1,113 @@
+//! What the supervisor hears. Facts about processes and answers to its own actions; wishes of the host.
+
+use manifest_sync::plan::Plan;
+
+use super::unit::UnitId;
+
+/// Process id, as the kernel gives it.
+pub type Pid = i32;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Boot is complete; start these base services, in this order of declaration.
+    Boot {
+        /// Their names and whether they report readiness.
+        services: Vec<(String, Readiness)>,
+    },
+    /// A verified plan. At most once; the shell has made the Pod's volumes directory and so on.
+    Accept(Box<Plan>),
+    /// Answer to `PullImage`: the image is unpacked.
+    ImageReady {
+        /// Whose image.
+        unit: UnitId,
+    },
+    /// Answer to `PullImage`: it cannot be had (yet).
+    ImageFailed {
+        /// Whose image.
+        unit: UnitId,
+        /// In words, for the waiting message.
+        message: String,
+    },
+    /// Answer to `Spawn`: the process exists; whether it reaches `exec` is told by `Started` or `StartFailed`.
+    Spawned {
+        /// Which unit.
+        unit: UnitId,
+        /// Its process.
+        pid: Pid,
+    },
+    /// Answer to `Spawn`: environment, user or volume could not be resolved; no process was made (K-302
+    /// `CreateContainerConfigError` or `CreateContainerError`).
+    SpawnFailed {
+        /// Which unit.
+        unit: UnitId,
+        /// Which waiting reason.
+        reason: SpawnError,
+        /// In words.
+        message: String,
+    },
+    /// The child executed the container's program.
+    Started {
+        /// Its process.
+        pid: Pid,
+    },
+    /// The child could not: it will exit; `Exited` follows and is a `StartError` with code 128 (K-026).
+    StartFailed {
+        /// Its process.
+        pid: Pid,
+        /// Stage and errno in words.
+        message: String,
+    },
+    /// A base service said that it is ready.
+    ServiceReady {
+        /// Its process.
+        pid: Pid,
+    },
+    /// A process of ours ended and was reaped.
+    Exited {
+        /// Its process.
+        pid: Pid,
+        /// How.
+        status: ExitStatus,
+        /// Content of the termination log or the log tail (K-332, K-333), already cut.
+        message: Option<String>,
+    },
+    /// The host (or SIGTERM) asks to stop the Pod; may be repeated with a shorter grace.
+    Stop {
+        /// Overrides the Pod's grace period, in seconds.
+        grace_seconds: Option<u32>,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// Whether a base service reports readiness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Ready when executing.
+    Exec,
+    /// Ready when it writes to its notify descriptor.
+    Notify,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// `exit(code)`.
+    Code(i32),
+    /// Killed by a signal; the exit code is 128 + signal.
+    Signal(i32),
+    /// Killed because its cgroup ran out of memory (K-305).
+    OomKilled,
+}
+
+/// Why a container could not be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpawnError {
+    /// `CreateContainerConfigError`.
+    Config,
+    /// `CreateContainerError`.
+    Create,
+    /// A volume's object is absent: `FailedMount`, the container stays `ContainerCreating` (K-390).
+    Volume,
+}

@@ -1,0 +1,75 @@
+//! Messages between PID 1 and its `unpack` worker, one per packet of a `SOCK_SEQPACKET` pair (fd 3).
+
+use manifest_sync::digest::Digest;
+use serde::{Deserialize, Serialize};
+
+/// PID 1 → worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// The only order of a worker: make this image available.
+    Unpack {
+        /// Digest of the image manifest or index.
+        image: Digest,
+        /// Layer store: every layer becomes one directory of it, named by its diff id.
+        store: String,
+        /// How to treat file owners.
+        owners: Owners,
+    },
+    /// The blob asked for is on the descriptor that comes with this packet (`SCM_RIGHTS`); read to its end.
+    Blob {
+        /// Its size as the host says; never trusted above the descriptor's.
+        size: u64,
+    },
+    /// The blob asked for is not to be had.
+    BlobUnavailable {
+        /// In words.
+        message: String,
+    },
+}
+
+/// Worker → PID 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// Send this blob.
+    NeedBlob {
+        /// Which.
+        digest: Digest,
+    },
+    /// The image is ready; the worker exits.
+    Ready(Image),
+    /// It is not; the worker exits.
+    Failed {
+        /// What and why, without host-controlled bytes beyond 1 KiB.
+        message: String,
+    },
+}
+
+/// How to treat the owners in a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Owners {
+    /// As in the layer.
+    Keep,
+    /// Everything belongs to root: a user namespace with a single id; overlay attributes are `user.`.
+    Squash,
+}
+
+/// What PID 1 needs to know of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// Digest of the manifest that was used.
+    pub manifest: Digest,
+    /// Names of the layer directories in the store, lowest first.
+    pub layers: Vec<String>,
+    /// `config.Env`.
+    pub env: Vec<String>,
+    /// `config.Entrypoint`.
+    pub entrypoint: Vec<String>,
+    /// `config.Cmd`.
+    pub cmd: Vec<String>,
+    /// `config.WorkingDir`, default `/`.
+    pub working_dir: String,
+    /// `config.User`.
+    pub user: String,
+    /// `config.StopSignal`, empty: SIGTERM.
+    pub stop_signal: String,
+}

@@ -1,0 +1,269 @@
+//! What a verified bundle becomes: validated, defaulted, ordered. The only description of work that
+//! `cloister-init` accepts. Names are Kubernetes'; nothing optional is left that a default decides.
+
+use std::collections::BTreeMap;
+
+use crate::digest::{BundleDigest, Digest};
+
+/// One Pod, ready to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// SHA-384 of the exact bundle bytes.
+    pub digest: BundleDigest,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.namespace`, default `default`.
+    pub namespace: String,
+    /// `metadata.uid`; `None`: the enclave makes one.
+    pub uid: Option<String>,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// `metadata.annotations`.
+    pub annotations: BTreeMap<String, String>,
+    /// Kernel host name (K-485, K-486).
+    pub hostname: String,
+    /// Domain after the host name in /etc/hosts, when `subdomain` is set (K-485).
+    pub domain: Option<String>,
+    /// Pod-level policy, default Always (K-020).
+    pub restart_policy: RestartPolicy,
+    /// `terminationGracePeriodSeconds`, default 30 (K-130).
+    pub grace_seconds: u32,
+    /// Regular containers in spec order.
+    pub containers: Vec<ContainerPlan>,
+    /// Volumes of the Pod.
+    pub volumes: Vec<VolumePlan>,
+    /// `hostAliases`: address and names (K-491).
+    pub host_aliases: Vec<(String, Vec<String>)>,
+    /// `dnsConfig`.
+    pub dns: DnsPlan,
+    /// `securityContext.fsGroup`.
+    pub fs_group: Option<u32>,
+    /// ConfigMaps of the bundle by name, for environment and volumes.
+    pub config_maps: BTreeMap<String, Data>,
+    /// Secrets of the bundle by name.
+    pub secrets: BTreeMap<String, Data>,
+}
+
+/// The content of a ConfigMap or Secret.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Data {
+    /// `data` of a ConfigMap (text), or all keys of a Secret (decoded bytes).
+    pub data: BTreeMap<String, Vec<u8>>,
+    /// `binaryData` of a ConfigMap: volumes only, never environment (K-353).
+    pub binary: BTreeMap<String, Vec<u8>>,
+}
+
+impl std::fmt::Debug for Data {
+    /// Keys only: values may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.data.keys()).entries(self.binary.keys()).finish()
+    }
+}
+
+/// `restartPolicy` of a Pod or a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartPolicy {
+    /// Restart whatever the exit code.
+    Always,
+    /// Restart when the exit code is not 0.
+    OnFailure,
+    /// Never restart.
+    Never,
+}
+
+/// One entry of `restartPolicyRules` (K-032, K-033); its action is `Restart`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestartRule {
+    /// `In` or `NotIn`.
+    pub operator: RuleOperator,
+    /// Exit codes.
+    pub values: Vec<i32>,
+}
+
+/// Operator of a [`RestartRule`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuleOperator {
+    /// The exit code is listed.
+    In,
+    /// The exit code is not listed.
+    NotIn,
+}
+
+/// One container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerPlan {
+    /// Name, a DNS label, unique in the Pod.
+    pub name: String,
+    /// The image as written.
+    pub image: String,
+    /// Digest of the image manifest or index, from the reference.
+    pub image_digest: Digest,
+    /// `command`, unexpanded.
+    pub command: Option<Vec<String>>,
+    /// `args`, unexpanded.
+    pub args: Option<Vec<String>>,
+    /// `workingDir`.
+    pub working_dir: Option<String>,
+    /// `envFrom`, in order.
+    pub env_from: Vec<EnvFrom>,
+    /// `env`, in order.
+    pub env: Vec<EnvVar>,
+    /// `ports`.
+    pub ports: Vec<PortPlan>,
+    /// `volumeMounts`.
+    pub mounts: Vec<MountPlan>,
+    /// Container-level `restartPolicy`.
+    pub restart_policy: Option<RestartPolicy>,
+    /// Container-level `restartPolicyRules`.
+    pub restart_rules: Vec<RestartRule>,
+    /// Effective `securityContext`: the container's over the Pod's, field by field (K-410).
+    pub security: SecurityPlan,
+    /// `terminationMessagePath`, default `/dev/termination-log`.
+    pub termination_message_path: String,
+    /// `terminationMessagePolicy` is `FallbackToLogsOnError`.
+    pub termination_message_from_logs: bool,
+}
+
+/// One `envFrom` entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvFrom {
+    /// Put before every key.
+    pub prefix: String,
+    /// The object.
+    pub source: ObjectRef,
+    /// Whether its absence is forgiven (K-356).
+    pub optional: bool,
+}
+
+/// A reference to an object of the bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObjectRef {
+    /// A `v1/ConfigMap` by name.
+    ConfigMap(String),
+    /// A `v1/Secret` by name.
+    Secret(String),
+}
+
+/// One `env` entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvVar {
+    /// Name (K-355).
+    pub name: String,
+    /// Where its value comes from.
+    pub value: EnvValue,
+}
+
+/// Where the value of an environment variable comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvValue {
+    /// `value`, to be expanded (K-365).
+    Literal(String),
+    /// `configMapKeyRef` or `secretKeyRef` (K-357).
+    Key {
+        /// The object.
+        source: ObjectRef,
+        /// Its key.
+        key: String,
+        /// Whether a missing object or key is forgiven.
+        optional: bool,
+    },
+    /// `fieldRef.fieldPath`, validated (K-372).
+    Field(String),
+}
+
+/// One `containerPorts` entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortPlan {
+    /// `name`.
+    pub name: Option<String>,
+    /// `containerPort`; TCP (UDP is refused at validation).
+    pub container_port: u16,
+    /// `hostPort`: the port to listen on outside, default the container port.
+    pub host_port: Option<u16>,
+}
+
+/// One volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumePlan {
+    /// Name, a DNS label, unique in the Pod.
+    pub name: String,
+    /// What it holds.
+    pub source: VolumeSource,
+}
+
+/// What a volume holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// Empty, shared by the Pod's containers (K-380).
+    EmptyDir {
+        /// `sizeLimit` in bytes.
+        size_limit: Option<u64>,
+    },
+    /// A ConfigMap or Secret as files (K-386 to K-391).
+    Object {
+        /// The object.
+        source: ObjectRef,
+        /// `items`: key, relative path, mode; empty: every key.
+        items: Vec<KeyToPath>,
+        /// `defaultMode`.
+        default_mode: u32,
+        /// Whether a missing object or key is forgiven.
+        optional: bool,
+    },
+}
+
+/// One `items` entry of a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyToPath {
+    /// Key of the object.
+    pub key: String,
+    /// Path beneath the volume, relative, without `..`.
+    pub path: String,
+    /// Mode of this file.
+    pub mode: Option<u32>,
+}
+
+/// One `volumeMounts` entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountPlan {
+    /// Name of the volume.
+    pub volume: String,
+    /// Absolute path in the container.
+    pub path: String,
+    /// `readOnly`.
+    pub read_only: bool,
+    /// `subPath`, relative, without `..`.
+    pub sub_path: Option<String>,
+}
+
+/// Effective security context of one container.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SecurityPlan {
+    /// `runAsUser`; `None`: the image's USER.
+    pub run_as_user: Option<u32>,
+    /// `runAsGroup`.
+    pub run_as_group: Option<u32>,
+    /// `runAsNonRoot` (K-413).
+    pub run_as_non_root: bool,
+    /// `supplementalGroups`, `fsGroup` first (K-412).
+    pub supplemental_groups: Vec<u32>,
+    /// `capabilities.add`, without `CAP_`.
+    pub add: Vec<String>,
+    /// `capabilities.drop`.
+    pub drop: Vec<String>,
+    /// `allowPrivilegeEscalation: false` (K-414).
+    pub no_new_privileges: bool,
+    /// `readOnlyRootFilesystem`.
+    pub read_only_root: bool,
+}
+
+/// Resolver configuration of the Pod (K-495, K-499).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DnsPlan {
+    /// At most three.
+    pub nameservers: Vec<String>,
+    /// At most 32.
+    pub searches: Vec<String>,
+    /// `name` or `name:value`.
+    pub options: Vec<String>,
+}

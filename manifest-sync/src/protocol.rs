@@ -1,0 +1,153 @@
+//! Messages of the control stream.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::reject::{Finding, Rejection};
+use crate::status::{Event, PodReport};
+
+/// The only version there is.
+pub const VERSION: u32 = 1;
+
+/// Host → enclave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum ToEnclave {
+    /// First message. `session` is absent for the first controller (or a take-over).
+    Hello {
+        /// [`VERSION`].
+        version: u32,
+        /// The session key, hex.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<String>,
+        /// Events with a greater sequence are wanted.
+        #[serde(default)]
+        events_after: u64,
+    },
+    /// A bundle of `size` bytes follows as one raw frame.
+    Apply {
+        /// Exact size in bytes, at most [`crate::frame::MAX_BUNDLE_BYTES`].
+        size: u32,
+    },
+    /// The blob of request `request` cannot be served.
+    BlobUnavailable {
+        /// As in [`FromEnclave::NeedBlob`].
+        request: u64,
+        /// Why, in words.
+        message: String,
+    },
+    /// Stop the Pod. A later Stop can only shorten the grace period.
+    Stop {
+        /// Overrides `terminationGracePeriodSeconds`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grace_seconds: Option<u32>,
+    },
+    /// The final status has arrived; the enclave may end.
+    FinishedAck,
+    /// Answered by [`FromEnclave::Pong`].
+    Ping {
+        /// Returned.
+        nonce: u64,
+    },
+}
+
+/// Enclave → host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum FromEnclave {
+    /// Answer to Hello: this connection is the controller.
+    Welcome {
+        /// [`VERSION`].
+        version: u32,
+        /// The session key, hex: present it on every later connection.
+        session: String,
+        /// Random identity of this boot, hex.
+        boot_id: String,
+        /// Digest of the accepted bundle, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bundle: Option<String>,
+    },
+    /// The conversation is over; the connection is closed after this.
+    Refused {
+        /// For programs.
+        reason: RefusedReason,
+        /// For people.
+        message: String,
+    },
+    /// The bundle was accepted.
+    Applied {
+        /// Its digest.
+        digest: String,
+        /// What was ignored because it is harmless.
+        warnings: Vec<Finding>,
+    },
+    /// The bundle was refused; nothing of it was used.
+    Rejected {
+        /// Everything that is wrong.
+        rejection: Rejection,
+    },
+    /// Open a `blob` stream for this request, or answer [`ToEnclave::BlobUnavailable`].
+    NeedBlob {
+        /// Names the request.
+        request: u64,
+        /// What is wanted.
+        digest: Digest,
+    },
+    /// The state of the Pod changed.
+    Status {
+        /// Newest state.
+        report: Box<PodReport>,
+    },
+    /// An event happened.
+    Event {
+        /// The event.
+        event: Event,
+    },
+    /// The Pod has ended; answer [`ToEnclave::FinishedAck`].
+    Finished {
+        /// Exit code for the launcher: 0 when the Pod succeeded or was stopped cleanly, else the code of the
+        /// first container that failed.
+        exit_code: u8,
+        /// Final state.
+        report: Box<PodReport>,
+    },
+    /// Answer to Ping.
+    Pong {
+        /// As sent.
+        nonce: u64,
+        /// Counters of PID 1.
+        counters: Counters,
+    },
+}
+
+/// Why a conversation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RefusedReason {
+    /// The version is not spoken here.
+    Version,
+    /// Another controller holds the enclave, or the key is wrong.
+    NotYourSession,
+    /// A controller with the key has taken over.
+    Superseded,
+    /// A message that makes no sense, or not now.
+    Malformed,
+    /// A Pod is already there.
+    AlreadyApplied,
+}
+
+/// Counters of PID 1, for the host's metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counters {
+    /// Resident memory of PID 1 in bytes.
+    pub resident_bytes: u64,
+    /// Processes reaped, orphans included.
+    pub reaped: u64,
+    /// Log bytes taken from containers.
+    pub log_bytes: u64,
+    /// Log bytes dropped because no host read them in time.
+    pub log_dropped_bytes: u64,
+    /// Connections refused for a bad header or key.
+    pub refused_connections: u64,
+}

@@ -1,0 +1,185 @@
+//! Status of the Pod and events, shaped as the Kubernetes API shapes them, so that tools and people can read
+//! them as they read `kubectl get pod -o json`.
+
+use serde::{Deserialize, Serialize};
+
+/// What the enclave reports: identity, `v1/PodStatus`, and the latest events.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodReport {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// SHA-384 of the accepted bundle, `sha384:…`.
+    pub bundle_digest: String,
+    /// Ports to listen on outside.
+    pub ports: Vec<ReportedPort>,
+    /// `status`.
+    pub status: PodStatus,
+}
+
+/// One port that the Pod declares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportedPort {
+    /// Name of the container that declares it.
+    pub container: String,
+    /// `containerPort`.
+    pub container_port: u16,
+    /// `hostPort`, default the container port.
+    pub host_port: u16,
+}
+
+/// `v1/PodStatus`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodStatus {
+    /// Phase (K-290).
+    pub phase: Phase,
+    /// Why the Pod failed as a whole.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// In words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub message: Option<String>,
+    /// RFC 3339, whole seconds (K-280, K-309).
+    pub start_time: String,
+    /// Address of the Pod inside the enclave.
+    #[serde(rename = "podIP")]
+    pub pod_ip: String,
+    /// In the kubelet's order (K-270).
+    pub conditions: Vec<Condition>,
+    /// Sorted by name (K-300).
+    pub container_statuses: Vec<ContainerStatus>,
+}
+
+/// Phase of a Pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Phase {
+    /// Something has not started yet.
+    #[default]
+    Pending,
+    /// Running, or to be restarted.
+    Running,
+    /// All containers ended with 0 for good.
+    Succeeded,
+    /// All containers ended, at least one badly.
+    Failed,
+}
+
+/// One condition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// `Ready`, `Initialized`, …
+    pub r#type: String,
+    /// `True`, `False`.
+    pub status: String,
+    /// CamelCase.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// In words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub message: Option<String>,
+    /// Changes only when `status` does (K-271).
+    pub last_transition_time: String,
+}
+
+/// Status of one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerStatus {
+    /// Name.
+    pub name: String,
+    /// Image as written.
+    pub image: String,
+    /// Digest of the image.
+    #[serde(rename = "imageID")]
+    pub image_id: String,
+    /// `cloister://…`, empty before the first start.
+    #[serde(rename = "containerID", default)]
+    pub container_id: String,
+    /// Whether it serves.
+    pub ready: bool,
+    /// Whether it has started.
+    pub started: bool,
+    /// Starts after the first (K-306).
+    pub restart_count: u32,
+    /// The newest instance.
+    pub state: ContainerState,
+    /// The instance before (K-307).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_state: Option<ContainerState>,
+}
+
+/// Exactly one of three (K-301).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ContainerState {
+    /// Not running yet, or not again yet.
+    Waiting {
+        /// K-302.
+        reason: String,
+        /// In words.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        message: Option<String>,
+    },
+    /// Running.
+    #[serde(rename_all = "camelCase")]
+    Running {
+        /// RFC 3339.
+        started_at: String,
+    },
+    /// Ended.
+    #[serde(rename_all = "camelCase")]
+    Terminated {
+        /// 128 + signal for a kill (K-146).
+        exit_code: i32,
+        /// The signal, when one killed it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        signal: Option<i32>,
+        /// K-304.
+        reason: String,
+        /// Termination message (K-330).
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        message: Option<String>,
+        /// RFC 3339.
+        started_at: String,
+        /// RFC 3339.
+        finished_at: String,
+        /// `cloister://…`.
+        #[serde(rename = "containerID", default)]
+        container_id: String,
+    },
+}
+
+/// One event (section 21 of the kubelet semantics).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Grows by one with each event of this boot.
+    pub sequence: u64,
+    /// RFC 3339.
+    pub time: String,
+    /// `Normal` or `Warning`.
+    pub r#type: EventType,
+    /// CamelCase.
+    pub reason: String,
+    /// In words.
+    pub message: String,
+    /// `spec.containers{NAME}`; absent for the Pod.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub field_path: Option<String>,
+}
+
+/// Type of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventType {
+    /// As it should be.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
