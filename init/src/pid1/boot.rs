@@ -1,0 +1,133 @@
+//! Boot: a table of steps, then the configuration. Nothing here parses a byte from the host.
+
+use std::path::Path;
+use std::{fs, io};
+
+use manifest_sync::config::{self, EnclaveConfig};
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, umask};
+
+use super::layout;
+use crate::sys;
+use crate::unpack::message::Owners;
+
+/// Whether the boot goes on without a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Its failure ends the boot.
+    Required,
+    /// It may fail, for the reason written beside it in the table.
+    Optional,
+}
+
+/// One step of the boot, in order.
+struct Step {
+    name: &'static str,
+    need: Need,
+    run: fn() -> io::Result<()>,
+}
+
+const STEPS: &[Step] = &[
+    Step { name: "set the file mode creation mask", need: Need::Required, run: clear_umask },
+    Step { name: "mount /proc", need: Need::Required, run: mount_proc },
+    // A user namespace whose parent hides parts of sysfs may not mount it; containers then get an empty /sys.
+    Step { name: "mount /sys", need: Need::Optional, run: mount_sys },
+    Step { name: "mount /dev", need: Need::Required, run: mount_dev },
+    Step { name: "make mounts private", need: Need::Required, run: private_mounts },
+    Step { name: "bring lo up", need: Need::Required, run: sys::loopback::up },
+    // Read-only in an unprivileged namespace; only ports below 1024 for base services depend on it.
+    Step { name: "let every user bind any port", need: Need::Optional, run: unprivileged_ports },
+    Step { name: "create the run-time directories", need: Need::Required, run: layout::create },
+];
+
+/// What the boot found out.
+pub(crate) struct Booted {
+    /// The measured configuration.
+    pub(crate) config: EnclaveConfig,
+    /// Who owns files of images here.
+    pub(crate) owners: Owners,
+}
+
+/// Why the boot ended.
+#[derive(Debug)]
+pub(crate) enum BootError {
+    /// A required step failed.
+    Step(&'static str, io::Error),
+    /// The configuration cannot be read.
+    ReadConfig(io::Error),
+    /// The configuration is invalid.
+    ParseConfig(serde_json::Error),
+}
+
+impl std::fmt::Display for BootError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Step(name, error) => write!(f, "cannot {name}: {error}"),
+            Self::ReadConfig(error) => write!(f, "cannot read {}: {error}", config::PATH),
+            Self::ParseConfig(error) => write!(f, "{} is invalid: {error}", config::PATH),
+        }
+    }
+}
+
+/// Runs every step, then reads the configuration.
+pub(crate) fn boot() -> Result<Booted, BootError> {
+    for step in STEPS {
+        match (step.run)() {
+            Ok(()) => log::debug!("boot: {}", step.name),
+            Err(error) if step.need == Need::Optional => log::info!("boot: cannot {}: {error}", step.name),
+            Err(error) => return Err(BootError::Step(step.name, error)),
+        }
+    }
+    let bytes = fs::read(config::PATH).map_err(BootError::ReadConfig)?;
+    let config = serde_json::from_slice(&bytes).map_err(BootError::ParseConfig)?;
+    Ok(Booted { config, owners: owners() })
+}
+
+fn clear_umask() -> io::Result<()> {
+    umask(Mode::from_bits_truncate(0o022));
+    Ok(())
+}
+
+fn mount_proc() -> io::Result<()> {
+    if Path::new("/proc/self/stat").exists() {
+        return Ok(());
+    }
+    mount_at("proc", "/proc", "proc", MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None)
+}
+
+fn mount_sys() -> io::Result<()> {
+    if Path::new("/sys/kernel").exists() {
+        return Ok(());
+    }
+    mount_at("sysfs", "/sys", "sysfs", MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None)
+}
+
+fn mount_dev() -> io::Result<()> {
+    if Path::new("/dev/null").exists() {
+        return Ok(());
+    }
+    mount_at("devtmpfs", "/dev", "devtmpfs", MsFlags::MS_NOSUID, Some("mode=0755"))
+}
+
+fn mount_at(source: &str, target: &str, kind: &str, flags: MsFlags, data: Option<&str>) -> io::Result<()> {
+    fs::create_dir_all(target)?;
+    mount(Some(source), target, Some(kind), flags, data)?;
+    Ok(())
+}
+
+fn private_mounts() -> io::Result<()> {
+    // Containers' mounts must never appear here (mount_namespaces(7)).
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    Ok(())
+}
+
+fn unprivileged_ports() -> io::Result<()> {
+    fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
+}
+
+/// In a user namespace with a single id, nothing can belong to anybody else (user_namespaces(7)).
+fn owners() -> Owners {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let initial = map.split_whitespace().collect::<Vec<_>>() == ["0", "0", "4294967295"];
+    if initial { Owners::Keep } else { Owners::Squash }
+}

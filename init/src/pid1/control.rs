@@ -1,0 +1,229 @@
+//! The control port: accepting, the stream header under a deadline, the conversation's bytes, log streams. Tasks
+//! here move bytes and parse control frames; every decision is the loop's.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use manifest_sync::link::{self, Listener, Stream, StreamReply};
+use manifest_sync::protocol::{FromEnclave, enclave};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::time::timeout;
+
+use super::input::{ConnectionId, Input};
+use super::log_store::LogStore;
+
+/// How long a connection may take to send its header, and a controller its Hello.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Connections that may be in their handshake at once; more wait in the kernel's backlog.
+const HANDSHAKES: usize = 64;
+/// Control connections that have not been accepted as the controller, at most.
+const MAX_CONNECTIONS: usize = 16;
+/// Frames that wait for a controller that does not read; with the next one it is given up.
+const OUTBOX: usize = 256;
+/// Bytes read from a controller in one turn.
+const READ_BYTES: usize = 16 * 1024;
+/// Bytes of log sent in one turn.
+const LOG_BATCH_BYTES: usize = 64 * 1024;
+/// Pause after an error of `accept`: descriptors may have run out (accept(2)), and a spin would help nobody.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The control connections.
+#[derive(Default)]
+pub(crate) struct Connections {
+    open: BTreeMap<ConnectionId, Sender<Vec<u8>>>,
+    controller: Option<ConnectionId>,
+    last: u64,
+}
+
+impl Connections {
+    /// Starts a conversation. `false`: too many are open.
+    pub(crate) fn open(&mut self, stream: Stream, inbox: Sender<Input>) -> bool {
+        if self.open.len() >= MAX_CONNECTIONS {
+            return false;
+        }
+        self.last += 1;
+        let id = ConnectionId(self.last);
+        let (sender, outbox) = mpsc::channel(OUTBOX);
+        self.open.insert(id, sender);
+        tokio::task::spawn_local(converse(id, stream, inbox, outbox));
+        true
+    }
+
+    /// Makes a connection the controller; returns the one it replaces.
+    pub(crate) fn promote(&mut self, id: ConnectionId) -> Option<ConnectionId> {
+        self.controller.replace(id).filter(|old| *old != id)
+    }
+
+    /// The controller's connection.
+    pub(crate) fn controller(&self) -> Option<ConnectionId> {
+        self.controller
+    }
+
+    /// Whether a connection is the controller.
+    pub(crate) fn is_controller(&self, id: ConnectionId) -> bool {
+        self.controller == Some(id)
+    }
+
+    /// Whether there is a controller.
+    pub(crate) fn has_controller(&self) -> bool {
+        self.controller.is_some()
+    }
+
+    /// Forgets a connection: what was sent still leaves, then it is closed. `true`: it was the controller.
+    pub(crate) fn close(&mut self, id: ConnectionId) -> bool {
+        self.open.remove(&id);
+        self.controller.take_if(|controller| *controller == id).is_some()
+    }
+
+    /// Sends to one connection; one that does not read is closed.
+    pub(crate) fn send(&mut self, id: ConnectionId, message: &FromEnclave) {
+        let Some(sender) = self.open.get(&id) else { return };
+        if sender.try_send(enclave::encode(message)).is_err() {
+            log::warn!("control: connection {} does not read: closed", id.0);
+            self.open.remove(&id);
+        }
+    }
+
+    /// Sends to the controller, if there is one.
+    pub(crate) fn send_to_controller(&mut self, message: &FromEnclave) {
+        if let Some(id) = self.controller {
+            self.send(id, message);
+        }
+    }
+}
+
+/// Accepts forever. A connection that stalls in its handshake delays no other.
+pub(crate) async fn accept(mut listener: Listener, inbox: Sender<Input>) {
+    let permits = std::sync::Arc::new(Semaphore::new(HANDSHAKES));
+    loop {
+        let Ok(permit) = std::sync::Arc::clone(&permits).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok(stream) => {
+                let inbox = inbox.clone();
+                tokio::task::spawn_local(async move {
+                    let input = handshake(stream).await;
+                    drop(permit);
+                    let _ = inbox.send(input).await;
+                });
+            }
+            Err(error) => {
+                log::warn!("control: accept: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn handshake(mut stream: Stream) -> Input {
+    let refusal = match timeout(HANDSHAKE, link::read_header(&mut stream)).await {
+        Ok(Ok(header)) => return Input::Connection(header, stream),
+        Ok(Err(error)) => {
+            log::info!("control: refused a connection: {error}");
+            error.reply()
+        }
+        Err(_elapsed) => StreamReply::Timeout,
+    };
+    let _ = timeout(HANDSHAKE, link::write_reply(&mut stream, refusal)).await;
+    Input::ConnectionRefused
+}
+
+/// Sends a reply and closes.
+pub(crate) fn refuse(mut stream: Stream, reply: StreamReply) {
+    tokio::task::spawn_local(async move {
+        let _ = timeout(HANDSHAKE, link::write_reply(&mut stream, reply)).await;
+    });
+}
+
+async fn converse(
+    id: ConnectionId,
+    mut stream: Stream,
+    inbox: Sender<Input>,
+    outbox: Receiver<Vec<u8>>,
+) {
+    if link::write_reply(&mut stream, StreamReply::Accepted).await.is_ok() {
+        let (reader, writer) = tokio::io::split(stream);
+        // The writer ends when the loop has dropped the connection and everything is sent.
+        tokio::select! {
+            () = hear(id, reader, &inbox) => {}
+            () = speak(writer, outbox) => {}
+        }
+    }
+    let _ = inbox.send(Input::ControlClosed(id)).await;
+}
+
+async fn hear(id: ConnectionId, mut reader: impl tokio::io::AsyncRead + Unpin, inbox: &Sender<Input>) {
+    let mut conversation = enclave::Conversation::new();
+    let mut buffer = vec![0; READ_BYTES];
+    let mut greeted = false;
+    loop {
+        let read = reader.read(&mut buffer);
+        let count = if greeted { read.await } else { timeout(HANDSHAKE, read).await.unwrap_or(Ok(0)) };
+        let Ok(count @ 1..) = count else { return };
+        for input in conversation.handle_bytes(&buffer[..count]) {
+            greeted = true;
+            if inbox.send(Input::Control(id, input)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn speak(mut writer: impl tokio::io::AsyncWrite + Unpin, mut outbox: Receiver<Vec<u8>>) {
+    while let Some(bytes) = outbox.recv().await {
+        if writer.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+    let _ = writer.shutdown().await;
+}
+
+/// What a log stream is to deliver.
+pub(crate) struct LogRequest {
+    pub(crate) container: Option<String>,
+    pub(crate) after: u64,
+    pub(crate) follow: bool,
+}
+
+/// Delivers logs until the reader has all (without `follow`, or after the end), or is gone.
+pub(crate) async fn deliver_logs(
+    mut stream: Stream,
+    request: LogRequest,
+    store: Rc<RefCell<LogStore>>,
+    inbox: Sender<Input>,
+) {
+    let _ = deliver(&mut stream, request, &store).await;
+    let _ = stream.shutdown().await;
+    let _ = inbox.send(Input::LogStreamEnded).await;
+}
+
+async fn deliver(
+    stream: &mut Stream,
+    request: LogRequest,
+    store: &RefCell<LogStore>,
+) -> std::io::Result<()> {
+    link::write_reply(stream, StreamReply::Accepted).await?;
+    let changed = store.borrow().changed();
+    let mut after = request.after;
+    loop {
+        // Registered before looking, so that a record in between is not missed.
+        let notified = changed.notified();
+        let entries = store.borrow().read_after(after, request.container.as_deref(), LOG_BATCH_BYTES);
+        if entries.is_empty() {
+            if !request.follow || store.borrow().is_closed() {
+                return Ok(());
+            }
+            notified.await;
+            continue;
+        }
+        let mut bytes = Vec::new();
+        for entry in &entries {
+            after = after.max(entry.last_sequence());
+            entry.encode(&mut bytes);
+        }
+        stream.write_all(&bytes).await?;
+    }
+}

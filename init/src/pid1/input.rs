@@ -1,0 +1,47 @@
+//! What the loop hears from its sources, in two classes: facts about processes come before wishes of the host, so
+//! that a stop never races a death.
+
+use manifest_sync::link::{Stream, StreamHeader};
+use manifest_sync::protocol::enclave;
+
+use crate::unpack::message::FromWorker;
+use cloister_init::supervisor::event::Pid;
+
+/// One thing that reached the loop.
+pub(crate) enum Input {
+    /// SIGCHLD: somebody can be reaped.
+    Child,
+    /// SIGTERM: stop the Pod.
+    Terminate,
+    /// The child's report pipe has something to say: an error, or its end at `exec`.
+    Report(Pid),
+    /// A base service wrote to its notify descriptor.
+    ServiceReady(Pid),
+    /// The unpack worker spoke.
+    Worker(FromWorker),
+    /// The time for a deadline of the loop or the supervisor has come.
+    Tick,
+    /// Somebody connected to the control port and sent a well-formed header.
+    Connection(StreamHeader, Stream),
+    /// Somebody connected and sent nonsense, or nothing in time.
+    ConnectionRefused,
+    /// A controller, or someone who wants to be one, spoke.
+    Control(ConnectionId, enclave::Input),
+    /// The stream of a blob is open and answered.
+    Blob {
+        /// As in `NeedBlob`.
+        request: u64,
+        /// Size as the host says.
+        size: u64,
+        /// The blob's bytes.
+        stream: Stream,
+    },
+    /// Its connection is gone.
+    ControlClosed(ConnectionId),
+    /// A log stream has ended.
+    LogStreamEnded,
+}
+
+/// Names a control connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ConnectionId(pub(crate) u64);

@@ -1,0 +1,34 @@
+//! Where things are in PID 1's root. All of it is memory: nothing survives the enclave.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Unpacked layers, one directory each, shared by all containers.
+pub(crate) const STORE: &str = "/run/cloister/store";
+/// Volumes of the Pod.
+pub(crate) const VOLUMES: &str = "/run/cloister/volumes";
+/// What belongs to single containers: scratch space, managed files.
+pub(crate) const CONTAINERS: &str = "/run/cloister/containers";
+/// `/dev/shm` of the Pod (K-403).
+pub(crate) const SHM: &str = "/run/cloister/shm";
+
+/// Creates the directories.
+pub(crate) fn create() -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    for path in [STORE, VOLUMES, CONTAINERS] {
+        // Traversable, so that a process of any uid reaches what is bound into its container.
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+    }
+    std::fs::DirBuilder::new().recursive(true).create(SHM)?;
+    std::fs::set_permissions(SHM, std::fs::Permissions::from_mode(0o1777))
+}
+
+/// Directory of one instance of a container.
+pub(crate) fn instance(container: &str, attempt: u32) -> PathBuf {
+    PathBuf::from(CONTAINERS).join(container).join(attempt.to_string())
+}
+
+/// Directory of one volume.
+pub(crate) fn volume(name: &str) -> PathBuf {
+    PathBuf::from(VOLUMES).join(name)
+}

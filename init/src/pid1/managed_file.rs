@@ -1,0 +1,45 @@
+//! The files that Kubernetes manages in every container: /etc/hosts, /etc/hostname, /etc/resolv.conf.
+//! Pure text; the shell writes it.
+
+use std::fmt::Write as _;
+
+use manifest_sync::plan::{DnsPlan, Plan};
+
+/// /etc/hosts (K-491).
+pub(crate) fn hosts(plan: &Plan, pod_ip: &str) -> String {
+    let mut text = String::from(
+        "# Kubernetes-managed hosts file.\n\
+         127.0.0.1\tlocalhost\n\
+         ::1\tlocalhost ip6-localhost ip6-loopback\n\
+         fe00::0\tip6-localnet\n\
+         fe00::0\tip6-mcastprefix\n\
+         fe00::1\tip6-allnodes\n\
+         fe00::2\tip6-allrouters\n",
+    );
+    let _ = match &plan.domain {
+        Some(domain) => writeln!(text, "{pod_ip}\t{0}.{domain}\t{0}", plan.hostname),
+        None => writeln!(text, "{pod_ip}\t{}", plan.hostname),
+    };
+    if !plan.host_aliases.is_empty() {
+        text.push_str("\n# Entries added by HostAliases.\n");
+        for (address, names) in &plan.host_aliases {
+            let _ = writeln!(text, "{address}\t{}", names.join("\t"));
+        }
+    }
+    text
+}
+
+/// /etc/resolv.conf (K-499): `search`, `nameserver`, `options`.
+pub(crate) fn resolv_conf(dns: &DnsPlan) -> String {
+    let mut text = String::new();
+    if !dns.searches.is_empty() {
+        let _ = writeln!(text, "search {}", dns.searches.join(" "));
+    }
+    for server in &dns.nameservers {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    if !dns.options.is_empty() {
+        let _ = writeln!(text, "options {}", dns.options.join(" "));
+    }
+    text
+}

@@ -1,0 +1,82 @@
+//! PID 1: boots, then runs one loop on one thread. Sources become [`input::Input`]s, one task owns all state,
+//! effects go through one `perform`. It parses control frames and its own children's reports, nothing else.
+
+mod boot;
+mod container;
+mod control;
+mod event_loop;
+mod exit;
+mod finish;
+mod image;
+mod input;
+mod journal;
+mod layout;
+mod log_store;
+mod managed_file;
+mod process;
+mod service;
+mod volume;
+
+use std::io::Write as _;
+
+use manifest_sync::config::End;
+
+use self::exit::ExitCode;
+use crate::sys;
+
+/// Runs PID 1 until the Pod has ended; then ends the machine or the process.
+pub(crate) fn main() -> std::process::ExitCode {
+    start_logging();
+    announce_panics();
+    let (code, end) = match boot::boot() {
+        Ok(booted) => {
+            let end = booted.config.end;
+            (run(booted), end)
+        }
+        Err(error) => {
+            log::error!("boot: {error}");
+            let code = match error {
+                boot::BootError::Step(..) => ExitCode::Boot,
+                boot::BootError::ReadConfig(_) | boot::BootError::ParseConfig(_) => ExitCode::Configuration,
+            };
+            (code, End::Exit)
+        }
+    };
+    log::info!("end: {} (code {})", code.sentence(), code as u8);
+    if end == End::PowerOff {
+        sys::power::power_off();
+    }
+    std::process::ExitCode::from(code as u8)
+}
+
+fn run(booted: boot::Booted) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            log::error!("cannot make the event loop: {error}");
+            return ExitCode::EventLoop;
+        }
+    };
+    tokio::task::LocalSet::new().block_on(&runtime, event_loop::run(booted))
+}
+
+/// One line a record, with seconds since boot; the level comes from the image, never from the host.
+fn start_logging() {
+    let start = std::time::Instant::now();
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Info)
+        .format(move |out, record| {
+            let seconds = start.elapsed().as_secs_f64();
+            writeln!(out, "cloister-init {seconds:.3} {} {}", record.level(), record.args())
+        })
+        .init();
+}
+
+/// A PID 1 that lost its mind ends the enclave (`panic = "abort"`), with one line that says where. The message is
+/// left out: it may carry what a container or the host has sent.
+fn announce_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let _ = writeln!(std::io::stderr(), "cloister-init: internal error at {place}: the enclave ends");
+    }));
+}

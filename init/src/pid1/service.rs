@@ -1,0 +1,143 @@
+//! Base services: the built-in `net`, then those of the image's configuration. All are units like any other.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use cloister_init::supervisor::event::{Pid, Readiness};
+use manifest_sync::config::EnclaveConfig;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc::Sender;
+
+use super::input::Input;
+use super::process::{self, FIRST_KEPT_FD, Outputs, Started};
+use crate::child::spec::{ChildSpec, UserSpec};
+use crate::net::message::ToNet;
+use crate::sys::fd;
+use crate::sys::spawn::Namespaces;
+use crate::unpack::message::Owners;
+
+/// User and group of `net`: nobody else's, and no capability.
+const NET_UID: u32 = 65_532;
+/// Descriptors of a base service: its socket to PID 1 (only `net` has one) and its notify descriptor.
+const SOCKET_FD: i32 = 3;
+const NOTIFY_FD: i32 = 4;
+
+/// What one base service is.
+struct Service {
+    name: String,
+    command: Vec<String>,
+    uid: u32,
+    readiness: Readiness,
+}
+
+/// The base services and PID 1's line to `net`.
+pub(crate) struct Services {
+    list: Vec<Service>,
+    owners: Owners,
+    net: Option<OwnedFd>,
+    session: String,
+    ports: Vec<u16>,
+}
+
+impl Services {
+    pub(crate) fn new(config: &EnclaveConfig, owners: Owners, session: String) -> Self {
+        let net = Service {
+            name: "net".to_owned(),
+            command: vec!["/proc/self/exe".to_owned(), "net".to_owned(), config.listen.to_string()],
+            uid: NET_UID,
+            readiness: Readiness::Notify,
+        };
+        let configured = config.services.iter().map(|service| Service {
+            name: service.name.clone(),
+            command: service.command.clone(),
+            uid: service.uid,
+            readiness: if service.notify { Readiness::Notify } else { Readiness::Exec },
+        });
+        let list = std::iter::once(net).chain(configured).collect();
+        Self { list, owners, net: None, session, ports: Vec::new() }
+    }
+
+    /// What the supervisor is told at boot.
+    pub(crate) fn declarations(&self) -> Vec<(String, Readiness)> {
+        self.list.iter().map(|service| (service.name.clone(), service.readiness)).collect()
+    }
+
+    /// Starts one.
+    pub(crate) fn start(&mut self, index: usize, inbox: &Sender<Input>) -> io::Result<Started> {
+        let service = self
+            .list
+            .get(index)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such base service"))?;
+        let (notify, notify_end) = fd::pipe()?;
+        fd::set_nonblocking(&notify, true)?;
+        let (socket, socket_end) = fd::seqpacket_pair()?;
+        fd::set_nonblocking(&socket, true)?;
+        let console = io::stderr();
+        let outputs = Outputs { stdout: &console, stderr: &console };
+        let spec = spec(service, self.owners);
+        let started = process::start(&spec, Namespaces::Inherited, &outputs, &[&socket_end, &notify_end])?;
+        watch_notify(notify, started.pid, inbox.clone())?;
+        if index == 0 {
+            self.net = Some(socket);
+            self.tell(&ToNet::Session { key: self.session.clone() });
+            self.tell(&ToNet::Pod { ports: self.ports.clone() });
+        }
+        Ok(started)
+    }
+
+    /// The Pod's ports: what `net` may connect to.
+    pub(crate) fn open_ports(&mut self, ports: Vec<u16>) {
+        self.ports = ports;
+        self.tell(&ToNet::Pod { ports: self.ports.clone() });
+    }
+
+    fn tell(&self, message: &ToNet) {
+        let Some(socket) = &self.net else { return };
+        let sent = serde_json::to_vec(message)
+            .map_err(io::Error::from)
+            .and_then(|packet| fd::send_with_fd(socket, &packet, None));
+        if let Err(error) = sent {
+            // A dead `net` is restarted and then told everything again.
+            log::debug!("net: {error}");
+        }
+    }
+}
+
+fn spec(service: &Service, owners: Owners) -> ChildSpec {
+    // A user namespace with a single id has no other user to become; the capabilities go all the same.
+    let uid = if owners == Owners::Squash { 0 } else { service.uid };
+    ChildSpec {
+        root: None,
+        mounts: Vec::new(),
+        argv: service.command.clone(),
+        env: vec![("NOTIFY_FD".to_owned(), NOTIFY_FD.to_string())],
+        cwd: "/".to_owned(),
+        user: UserSpec { run_as_user: Some(uid), run_as_group: Some(uid), ..UserSpec::default() },
+        capabilities: Vec::new(),
+        no_new_privileges: true,
+        umask: 0o077,
+        rlimits: vec![("RLIMIT_CORE".to_owned(), 0, 0)],
+        oom_score_adj: None,
+        keep_fds: vec![(FIRST_KEPT_FD, SOCKET_FD), (FIRST_KEPT_FD + 1, NOTIFY_FD)],
+    }
+}
+
+fn watch_notify(pipe: OwnedFd, pid: Pid, inbox: Sender<Input>) -> io::Result<()> {
+    let pipe = AsyncFd::new(pipe)?;
+    tokio::task::spawn_local(async move {
+        let mut byte = [0];
+        loop {
+            let Ok(mut ready) = pipe.readable().await else { return };
+            match ready.try_io(|pipe| Ok(nix::unistd::read(pipe.as_fd(), &mut byte)?)) {
+                Ok(Ok(1..)) => {
+                    let _ = inbox.send(Input::ServiceReady(pid)).await;
+                    return;
+                }
+                // Its end is closed: it will never say that it is ready.
+                Ok(_) => return,
+                Err(_would_block) => {}
+            }
+        }
+    });
+    Ok(())
+}
