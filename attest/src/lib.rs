@@ -1,1 +1,7 @@
-//! attest
+//! Key material: where it comes from and how it is dropped. Attestation documents and the release of secrets
+//! belong here too; containers are unknown here.
+#![forbid(unsafe_code)]
+
+mod random;
+
+pub use random::{EntropyError, random_bytes};
