@@ -252,3 +252,68 @@ enum Partial {
     Yes,
     No,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(container: &str, text: &str) -> LogRecord {
+        LogRecord {
+            sequence: 0,
+            time_ns: 0,
+            container: container.to_owned(),
+            attempt: 0,
+            stream: LogStream::Stdout,
+            partial: false,
+            bytes: text.as_bytes().to_vec(),
+        }
+    }
+
+    fn texts(entries: &[Entry]) -> Vec<String> {
+        entries
+            .iter()
+            .map(|entry| match entry {
+                Entry::Record(record) => String::from_utf8_lossy(&record.bytes).into_owned(),
+                Entry::Dropped(dropped) => format!("dropped {}", dropped.records),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn records_of_all_containers_come_in_the_order_they_were_written() {
+        let mut store = LogStore::new(1 << 20);
+        for (container, text) in [("a", "1"), ("b", "2"), ("a", "3")] {
+            store.push(record(container, text));
+        }
+        assert_eq!(texts(&store.read_after(0, None, 1 << 20)), ["1", "2", "3"]);
+        assert_eq!(texts(&store.read_after(1, None, 1 << 20)), ["2", "3"]);
+        assert_eq!(texts(&store.read_after(0, Some("a"), 1 << 20)), ["1", "3"]);
+    }
+
+    #[test]
+    fn a_flood_drops_its_own_oldest_records_and_says_how_many() {
+        let mut store = LogStore::new(4096);
+        store.push(record("quiet", "kept"));
+        for number in 0..1000 {
+            store.push(record("flood", &format!("{number:04}")));
+        }
+        let entries = texts(&store.read_after(0, None, 1 << 20));
+        assert_eq!(entries[0], "kept");
+        let kept = entries.len() - 2;
+        assert_eq!(entries[1], format!("dropped {}", 1000 - kept));
+        assert_eq!(entries[entries.len() - 1], "0999");
+        assert_eq!(store.dropped_bytes, 4 * (1000 - kept as u64));
+    }
+
+    #[test]
+    fn the_tail_has_the_last_lines_of_one_instance_only() {
+        let mut store = LogStore::new(1 << 20);
+        store.push(LogRecord { attempt: 0, ..record("a", "old") });
+        for number in 0..100 {
+            store.push(LogRecord { attempt: 1, ..record("a", &format!("line {number}")) });
+        }
+        let tail = store.tail("a", 1);
+        assert_eq!(tail.lines().count(), TAIL_LINES);
+        assert!(tail.ends_with("line 99\n"));
+    }
+}

@@ -43,3 +43,23 @@ pub(crate) fn resolv_conf(dns: &DnsPlan) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolv_conf_has_the_kubelets_order() {
+        let dns = DnsPlan {
+            nameservers: vec!["10.0.0.1".to_owned(), "10.0.0.2".to_owned()],
+            searches: vec!["a.example".to_owned(), "b.example".to_owned()],
+            options: vec!["ndots:5".to_owned(), "edns0".to_owned()],
+        };
+        let expected = "search a.example b.example\n\
+                        nameserver 10.0.0.1\n\
+                        nameserver 10.0.0.2\n\
+                        options ndots:5 edns0\n";
+        assert_eq!(resolv_conf(&dns), expected);
+        assert_eq!(resolv_conf(&DnsPlan::default()), "");
+    }
+}
