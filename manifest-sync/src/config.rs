@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::link::Address;
+
 
 
 /// Where the enclave finds its configuration.
@@ -18,7 +20,7 @@ pub const DATA_PORT: u32 = 7001;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EnclaveConfig {
     /// What to listen on; `vsock:` with any CID in a VM, a directory of Unix sockets for the local back-end.
-    pub listen: String,
+    pub listen: Address,
     /// Whether a controller without the session key may take over.
     #[serde(default)]
     pub takeover: Takeover,

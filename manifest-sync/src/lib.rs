@@ -6,12 +6,11 @@
 
 pub mod config;
 pub mod digest;
-
+pub mod frame;
 pub mod link;
-
+pub mod log_record;
 pub mod plan;
 pub mod protocol;
-
 pub mod reject;
-
+pub mod relay;
 pub mod status;

@@ -1,4 +1,21 @@
-//! Messages of the control stream.
+//! The control conversation: its messages here, both of its ends (sans-IO) in [`enclave`] and [`host`], and who may
+//! hold it in [`session`].
+//!
+//! ```text
+//! host                          enclave
+//! Hello{version, session?}  ──►
+//!                           ◄──  Welcome{session, …}   or  Refused, close
+//! Apply{size}, raw frame    ──►
+//!                           ◄──  Applied  or  Rejected
+//!                           ◄──  NeedBlob, Status, Event, …
+//! Stop                      ──►
+//!                           ◄──  Finished
+//! FinishedAck               ──►
+//! ```
+
+pub mod enclave;
+pub mod host;
+pub mod session;
 
 use serde::{Deserialize, Serialize};
 
@@ -151,3 +168,11 @@ pub struct Counters {
     /// Connections refused for a bad header or key.
     pub refused_connections: u64,
 }
+
+/// A message as JSON. Our own messages have string keys only, so this cannot fail.
+fn json(message: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(message).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

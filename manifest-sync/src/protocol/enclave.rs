@@ -1,0 +1,164 @@
+//! The enclave's end: bytes from the host become [`Input`]s. Any bytes are survived; the first that make no sense end
+//! the conversation with one reason.
+
+use super::{FromEnclave, RefusedReason, ToEnclave, VERSION};
+use crate::frame::{self, FrameDecoder, MAX_BUNDLE_BYTES, MAX_FRAME_BYTES};
+
+/// What the host wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Its first message, of our version.
+    Hello {
+        /// The session key it presents.
+        session: Option<String>,
+        /// It has all events up to this sequence.
+        events_after: u64,
+    },
+    /// A whole bundle.
+    Apply {
+        /// Its exact bytes.
+        bundle: Vec<u8>,
+    },
+    /// A blob cannot be served.
+    BlobUnavailable {
+        /// Which request.
+        request: u64,
+        /// Why.
+        message: String,
+    },
+    /// Stop the Pod.
+    Stop {
+        /// Overrides the Pod's grace period.
+        grace_seconds: Option<u32>,
+    },
+    /// The final status has arrived.
+    FinishedAck,
+    /// Wants a Pong.
+    Ping {
+        /// To be returned.
+        nonce: u64,
+    },
+    /// The conversation is over: answer Refused and close.
+    Violation {
+        /// For programs.
+        reason: RefusedReason,
+        /// For people.
+        message: String,
+    },
+}
+
+/// One conversation.
+#[derive(Debug, Default)]
+pub struct Conversation {
+    decoder: FrameDecoder,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Hello,
+    Open,
+    /// The next frame is a bundle of this size.
+    Bundle(usize),
+    Over,
+}
+
+/// One message, ready to be sent.
+pub fn encode(message: &FromEnclave) -> Vec<u8> {
+    frame::encode(&super::json(message))
+}
+
+impl Conversation {
+    /// Nothing has been said yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What these bytes, after all before them, mean.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        if matches!(self.state, State::Over) {
+            return inputs;
+        }
+        self.decoder.push(bytes);
+        loop {
+            let input = match self.decoder.next_frame() {
+                Ok(None) => return inputs,
+                Ok(Some(frame)) => self.handle_frame(frame),
+                Err(error) => Some(violation(RefusedReason::Malformed, error.to_string())),
+            };
+            let over = matches!(input, Some(Input::Violation { .. }));
+            inputs.extend(input);
+            if over {
+                self.state = State::Over;
+                return inputs;
+            }
+        }
+    }
+
+    fn handle_frame(&mut self, frame: Vec<u8>) -> Option<Input> {
+        if let State::Bundle(size) = self.state {
+            self.state = State::Open;
+            self.decoder.set_maximum(MAX_FRAME_BYTES);
+            if frame.len() != size {
+                let message = format!("Apply announced {size} bytes and {} came", frame.len());
+                return Some(violation(RefusedReason::Malformed, message));
+            }
+            return Some(Input::Apply { bundle: frame });
+        }
+        match (&self.state, serde_json::from_slice::<ToEnclave>(&frame)) {
+            (_, Err(error)) => Some(unreadable(&frame, &error)),
+            (State::Hello, Ok(ToEnclave::Hello { version, session, events_after })) => {
+                if version != VERSION {
+                    return Some(wrong_version(version));
+                }
+                self.state = State::Open;
+                Some(Input::Hello { session, events_after })
+            }
+            (State::Hello, Ok(_)) => Some(violation(RefusedReason::Malformed, "the first message must be Hello")),
+            (_, Ok(message)) => self.handle_message(message),
+        }
+    }
+
+    fn handle_message(&mut self, message: ToEnclave) -> Option<Input> {
+        Some(match message {
+            ToEnclave::Hello { .. } => violation(RefusedReason::Malformed, "Hello may be said only once"),
+            ToEnclave::Apply { size } => {
+                let size = usize::try_from(size).unwrap_or(usize::MAX);
+                if size > MAX_BUNDLE_BYTES {
+                    let message =
+                        format!("a bundle of {size} bytes is larger than the {MAX_BUNDLE_BYTES} that are taken");
+                    return Some(violation(RefusedReason::Malformed, message));
+                }
+                self.state = State::Bundle(size);
+                self.decoder.set_maximum(size);
+                return None;
+            }
+            ToEnclave::BlobUnavailable { request, message } => Input::BlobUnavailable { request, message },
+            ToEnclave::Stop { grace_seconds } => Input::Stop { grace_seconds },
+            ToEnclave::FinishedAck => Input::FinishedAck,
+            ToEnclave::Ping { nonce } => Input::Ping { nonce },
+        })
+    }
+}
+
+fn violation(reason: RefusedReason, message: impl Into<String>) -> Input {
+    Input::Violation { reason, message: message.into() }
+}
+
+fn wrong_version(version: u32) -> Input {
+    violation(RefusedReason::Version, format!("version {version} is not spoken here: use version {VERSION}"))
+}
+
+/// A Hello of another version may have other fields: its sender is to learn that, not that it cannot spell.
+fn unreadable(frame: &[u8], error: &serde_json::Error) -> Input {
+    #[derive(serde::Deserialize)]
+    struct AnyHello {
+        version: u32,
+    }
+    match serde_json::from_slice::<AnyHello>(frame) {
+        Ok(AnyHello { version }) if version != VERSION => wrong_version(version),
+        _ => violation(RefusedReason::Malformed, format!("unreadable message: {error}")),
+    }
+}
