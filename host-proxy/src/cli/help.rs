@@ -1,0 +1,112 @@
+//! Help texts. One page per command, with the exit codes where they matter.
+
+use super::Verb;
+
+/// The help of `verb`, or of the whole program.
+pub fn text(verb: Option<Verb>) -> &'static str {
+    match verb {
+        None => PROGRAM,
+        Some(Verb::Up) => UP,
+        Some(Verb::Serve) => SERVE,
+        Some(Verb::Apply) => APPLY,
+        Some(Verb::Status) => STATUS,
+        Some(Verb::Logs) => LOGS,
+        Some(Verb::Stop) => STOP,
+    }
+}
+
+const PROGRAM: &str = "\
+host-proxy runs a Kubernetes Pod in an enclave and connects it to this machine.
+
+Usage: host-proxy COMMAND [OPTIONS]
+
+Commands:
+  up       start an enclave, run a Pod in it, serve until it ends
+  serve    attach to a running enclave and serve it (sidecar)
+  apply    hand a bundle to the running proxy
+  status   show the Pod
+  logs     show the logs of the Pod
+  stop     stop the Pod
+  version  print the version
+  help     print this text, or `host-proxy help COMMAND`
+
+Exit codes of up and serve:
+  0    the Pod succeeded or was stopped cleanly
+  1..  the exit code of the Pod's first container that failed
+  64   a flag or an argument is wrong
+  65   the bundle was rejected
+  66   an input file or an image was not found
+  69   the enclave could not be started or reached
+  70   the enclave died
+  71   this machine refused something that host-proxy needs
+  73   a local port or socket is in use
+  76   the enclave refused us (another controller, another protocol)
+";
+
+const UP: &str = "\
+Start an enclave, run a Pod in it and serve it until it ends. Ctrl-C stops the Pod gracefully, a second
+Ctrl-C at once. If an enclave of that name is already running, it is picked up.
+
+Usage: host-proxy up -f FILE [-f FILE]... [--images DIR] [OPTIONS]
+
+Options:
+  -f, --file FILE              manifest (YAML or JSON, several documents); - reads standard input
+      --images DIR             OCI image layout that holds the images
+      --name NAME              name of the enclave (default: the Pod's name)
+      --backend local          where the enclave runs (default: local)
+      --init PATH              the cloister-init binary (default: beside host-proxy)
+  -p, --publish HOST:CONTAINER listen on port HOST for port CONTAINER of the Pod; repeatable;
+                               replaces the port outside that the Pod declares for CONTAINER
+      --ingress-address IP     address to listen on for the Pod's ports (default: 127.0.0.1)
+      --http-address IP:PORT   health, status and metrics (default: 127.0.0.1:9090; off: none)
+      --log-format text|json   how logs are printed on standard output (default: text)
+      --state-dir DIR          where the state of this enclave is kept
+  -h, --help                   print this text
+";
+
+const SERVE: &str = "\
+Attach to a running enclave and serve it: blobs, ingress, logs, health. For a launcher Pod.
+
+Usage: host-proxy serve --enclave ADDRESS [-f FILE]... [--images DIR] [OPTIONS]
+
+Options:
+      --enclave ADDRESS        vsock:CID, hybrid:PATH or unix:DIRECTORY
+  -f, --file FILE              manifest to apply when the enclave has none; none: wait for `apply`
+      --images DIR             OCI image layout that holds the images
+      --name NAME              name of this proxy for the other commands (default: enclave)
+  -p, --publish HOST:CONTAINER listen on port HOST for port CONTAINER of the Pod; repeatable
+      --ingress-address IP     address to listen on for the Pod's ports (default: 0.0.0.0)
+      --http-address IP:PORT   health, status and metrics (default: 0.0.0.0:9090; off: none)
+      --log-format text|json   how logs are printed on standard output (default: json)
+      --state-dir DIR          where the session key and the socket are kept
+  -h, --help                   print this text
+";
+
+const APPLY: &str = "\
+Hand a bundle to the running proxy, which applies it to its enclave.
+
+Usage: host-proxy apply -f FILE [-f FILE]... [--images DIR] [--name NAME | --state-dir DIR]
+";
+
+const STATUS: &str = "\
+Show the Pod: phase, containers, latest events.
+
+Usage: host-proxy status [-o table|json|yaml] [--watch] [--name NAME | --state-dir DIR]
+
+Without --name and --state-dir the only running proxy of this user is meant.
+";
+
+const LOGS: &str = "\
+Show the logs of the Pod, or of one container.
+
+Usage: host-proxy logs [-f] [CONTAINER] [--name NAME | --state-dir DIR]
+
+Options:
+  -f, --follow                 go on until the Pod ends
+";
+
+const STOP: &str = "\
+Stop the Pod gracefully; the proxy and the enclave end with it.
+
+Usage: host-proxy stop [--grace SECONDS] [--name NAME | --state-dir DIR]
+";

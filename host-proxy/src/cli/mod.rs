@@ -1,0 +1,173 @@
+//! The command line: arguments → [`Command`], with every mistake reported at once.
+//! Nothing here opens a file or a socket.
+
+mod help;
+mod parse;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+pub use help::text as help_text;
+pub use parse::{UsageError, parse};
+
+/// What the user asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Start an enclave (or pick up a running one), apply the bundle, serve until the Pod ends.
+    Up(Up),
+    /// Serve a running enclave.
+    Serve(Serve),
+    /// Hand a bundle to the running proxy.
+    Apply {
+        /// Which proxy.
+        target: Target,
+        /// Manifest files.
+        files: Vec<PathBuf>,
+        /// Where image tags are looked up.
+        images: Option<PathBuf>,
+    },
+    /// Show the Pod.
+    Status {
+        /// Which proxy.
+        target: Target,
+        /// How to print it.
+        output: Output,
+        /// Print again on every change until the proxy ends.
+        watch: bool,
+    },
+    /// Show logs.
+    Logs {
+        /// Which proxy.
+        target: Target,
+        /// Only this container.
+        container: Option<String>,
+        /// Go on until the proxy ends.
+        follow: bool,
+    },
+    /// Stop the Pod.
+    Stop {
+        /// Which proxy.
+        target: Target,
+        /// Overrides `terminationGracePeriodSeconds`.
+        grace: Option<u32>,
+    },
+    /// Print the version.
+    Version,
+    /// Print the help of a command, or of the whole program (`None`).
+    Help(Option<Verb>),
+}
+
+/// The commands by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// `up`
+    Up,
+    /// `serve`
+    Serve,
+    /// `apply`
+    Apply,
+    /// `status`
+    Status,
+    /// `logs`
+    Logs,
+    /// `stop`
+    Stop,
+}
+
+impl Verb {
+    /// All of them, in the order of the help.
+    pub const ALL: [Self; 6] = [Self::Up, Self::Serve, Self::Apply, Self::Status, Self::Logs, Self::Stop];
+
+    /// As typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Serve => "serve",
+            Self::Apply => "apply",
+            Self::Status => "status",
+            Self::Logs => "logs",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// Options of `up`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Up {
+    /// Manifest files, at least one.
+    pub files: Vec<PathBuf>,
+    /// OCI image layout directory.
+    pub images: Option<PathBuf>,
+    /// Which enclave; the default name is the Pod's.
+    pub target: Target,
+    /// Path of the `cloister-init` binary; default: beside `host-proxy`.
+    pub init: Option<PathBuf>,
+    /// What both `up` and `serve` know.
+    pub serving: Serving,
+}
+
+/// Options of `serve`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serve {
+    /// Address of the enclave, as text of the link.
+    pub enclave: String,
+    /// Manifest files; none: wait for `apply`.
+    pub files: Vec<PathBuf>,
+    /// OCI image layout directory.
+    pub images: Option<PathBuf>,
+    /// Where the session key and the socket live.
+    pub target: Target,
+    /// What both `up` and `serve` know.
+    pub serving: Serving,
+}
+
+/// What `up` and `serve` have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serving {
+    /// Ports published beside or instead of those that the Pod declares.
+    pub publish: Vec<Publish>,
+    /// Address to listen on for ingress.
+    pub ingress_address: IpAddr,
+    /// Address of the read-only HTTP server; `None`: off.
+    pub http_address: Option<SocketAddr>,
+    /// How logs are printed.
+    pub log_format: LogFormat,
+}
+
+/// `--publish HOST:CONTAINER`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Publish {
+    /// Port to listen on outside; 0: any free one.
+    pub host: u16,
+    /// Port of the Pod.
+    pub container: u16,
+}
+
+/// Which enclave of this machine a command means.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Target {
+    /// `--name`.
+    pub name: Option<String>,
+    /// `--state-dir`.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// How `status` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For both.
+    Yaml,
+}
+
+/// How logs are printed on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `NAME | line`.
+    Text,
+    /// One JSON object for each line.
+    Json,
+}

@@ -1,0 +1,227 @@
+//! The control task: the one conversation with the enclave, over as many connections as it takes.
+//!
+//! ```text
+//! dial ─► Hello ─► Welcome ─► (Apply ─► Applied) ─► Status, Event, NeedBlob … ─► Finished ─► FinishedAck
+//!  ▲                                   │ connection lost
+//!  └──────── back-off, jitter ◄────────┘   (too long, or the enclave's process is gone: it died)
+//! ```
+//!
+//! It owns the [`Snapshot`] and decides nothing that the enclave should decide. Whatever the enclave sends is
+//! parsed once, in the link, and is data here.
+
+mod backoff;
+mod connection;
+mod conversation;
+
+use std::time::{Duration, Instant};
+
+use manifest_sync::digest::BundleDigest;
+use manifest_sync::protocol::RefusedReason;
+use manifest_sync::reject::Rejection;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::blobs::BlobStore;
+use crate::client::Applied;
+use crate::enclave::Enclave;
+use crate::exit::{Exit, Failure};
+use crate::table::escape;
+use crate::view::{Link, Publisher};
+
+use backoff::Backoff;
+use conversation::{Conversation, End};
+
+/// A wish from outside the task.
+#[derive(Debug)]
+pub enum Request {
+    /// Apply a bundle.
+    Apply {
+        /// Its bytes.
+        bundle: Vec<u8>,
+        /// The verdict.
+        reply: oneshot::Sender<Result<Applied, ApplyError>>,
+    },
+    /// Stop the Pod.
+    Stop {
+        /// Overrides the grace period, in seconds.
+        grace: Option<u32>,
+    },
+}
+
+/// Why a bundle was not applied.
+#[derive(Debug, Error)]
+pub enum ApplyError {
+    /// It is wrong.
+    #[error("the bundle was rejected")]
+    Rejected(#[source] Rejection),
+    /// The enclave has one already.
+    #[error("the enclave already runs the bundle {0}; stop it first")]
+    Another(String),
+    /// Not now.
+    #[error("another bundle is being applied")]
+    Busy,
+}
+
+/// A bundle to apply when the enclave has none.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// The exact bytes.
+    pub bytes: Vec<u8>,
+    /// Digest of the bytes, as text.
+    pub digest: String,
+}
+
+impl Bundle {
+    /// Takes the bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let digest = BundleDigest::of(&bytes).to_string();
+        Self { bytes, digest }
+    }
+}
+
+/// Called with each new session key; must have stored it when it returns.
+pub type StoreSession = Box<dyn Fn(&str) -> std::io::Result<()> + Send + Sync>;
+/// Says why, when the enclave is known to be gone.
+pub type Obituary = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// What the task works with.
+pub struct Control {
+    /// The enclave.
+    pub enclave: Enclave,
+    /// What it may fetch.
+    pub blobs: BlobStore,
+    /// What it shall run, when it has nothing yet.
+    pub bundle: Option<Bundle>,
+    /// The key of an earlier run.
+    pub session: Option<String>,
+    /// Keeps a new key.
+    pub store_session: StoreSession,
+    /// Knows when the enclave is gone.
+    pub obituary: Obituary,
+    /// How long the first connection may take.
+    pub first_deadline: Duration,
+    /// How long a lost connection may stay lost.
+    pub lost_deadline: Duration,
+    /// What is known.
+    pub publisher: Publisher,
+    /// Wishes.
+    pub requests: mpsc::Receiver<Request>,
+    /// Resolves when all logs of the ended Pod are out.
+    pub logs_drained: Option<oneshot::Receiver<()>>,
+}
+
+/// How a run ended without failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The Pod has ended with this exit code, and the enclave knows that we know.
+    Finished(u8),
+    /// Stop came before there was a Pod.
+    NeverApplied,
+}
+
+/// A Stop that was asked for; kept until the Pod has ended, and repeated after a reconnect.
+#[derive(Debug, Clone, Copy)]
+struct Stopping {
+    grace: Option<u32>,
+}
+
+impl Control {
+    /// Runs until the Pod has ended or cannot be reached any more.
+    pub async fn run(mut self) -> Result<Ended, Failure> {
+        let mut backoff = Backoff::new();
+        let mut stopping = None;
+        let mut connected_before = false;
+        let mut lost_since = Instant::now();
+        loop {
+            self.beat();
+            let reason = match connection::connect(&self.enclave, self.session.clone(), self.last_event()).await {
+                Ok(connection) => {
+                    backoff = Backoff::new();
+                    if connected_before {
+                        self.publisher.send_modify(|snapshot| snapshot.reconnects += 1);
+                    }
+                    connected_before = true;
+                    let end = Conversation::new(&mut self, connection, &mut stopping).run().await?;
+                    lost_since = Instant::now();
+                    match end {
+                        End::Finished(code) => return Ok(Ended::Finished(code)),
+                        End::NeverApplied => return Ok(Ended::NeverApplied),
+                        End::Lost(reason) => reason,
+                    }
+                }
+                Err(connection::ConnectError::Refused { reason, message }) => return Err(refused(reason, &message)),
+                Err(connection::ConnectError::Failed(reason)) => reason,
+            };
+            log::debug!("control: {reason}");
+            self.publisher.send_modify(|snapshot| snapshot.link = Link::Connecting { reason: reason.clone() });
+            self.give_up(connected_before, lost_since, &reason)?;
+            if let Some(ended) = self.wait(backoff.next(), &mut stopping).await {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Fails when there is no hope: the process is gone, or the deadline has passed.
+    fn give_up(&self, connected_before: bool, since: Instant, reason: &str) -> Result<(), Failure> {
+        if let Some(obituary) = (self.obituary)() {
+            return Err(Failure::new(Exit::Died, obituary));
+        }
+        let address = &self.enclave;
+        if connected_before && since.elapsed() > self.lost_deadline {
+            let message = format!("the enclave at {address} died: it has not answered for {} s: {reason}", since.elapsed().as_secs());
+            return Err(Failure::new(Exit::Died, message));
+        }
+        if !connected_before && since.elapsed() > self.first_deadline {
+            let message = format!("the enclave at {address} cannot be reached: {reason}");
+            return Err(Failure::new(Exit::Unavailable, message));
+        }
+        Ok(())
+    }
+
+    /// The pause between two tries; wishes are heard meanwhile.
+    async fn wait(&mut self, pause: Duration, stopping: &mut Option<Stopping>) -> Option<Ended> {
+        let pause = tokio::time::sleep(pause);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => return None,
+                Some(request) = self.requests.recv() => match request {
+                    Request::Stop { grace } => {
+                        *stopping = Some(Stopping { grace });
+                        let nothing_ran = self.session.is_none() && self.publisher.borrow().report.is_none();
+                        if nothing_ran {
+                            return Some(Ended::NeverApplied);
+                        }
+                    }
+                    Request::Apply { reply, .. } => {
+                        let _ = reply.send(Err(ApplyError::Busy));
+                    }
+                },
+            }
+        }
+    }
+
+    fn last_event(&self) -> u64 {
+        self.publisher.borrow().last_event()
+    }
+
+    /// Says that the task is alive, without waking those who wait for news.
+    fn beat(&self) {
+        self.publisher.send_if_modified(|snapshot| {
+            snapshot.beat = Instant::now();
+            false
+        });
+    }
+}
+
+/// The end of a conversation that the enclave did not want.
+fn refused(reason: RefusedReason, message: &str) -> Failure {
+    let what = match reason {
+        RefusedReason::NotYourSession => "another controller holds the enclave, or our session key is wrong",
+        RefusedReason::Superseded => "another host-proxy with our session key has taken over",
+        RefusedReason::Version => "the enclave speaks another version of the protocol",
+        RefusedReason::Malformed => "the enclave did not understand us",
+        RefusedReason::AlreadyApplied => "the enclave already runs another bundle",
+    };
+    Failure::new(Exit::Refused, format!("refused by the enclave: {what} ({})", escape(message)))
+}

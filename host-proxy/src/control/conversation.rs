@@ -1,0 +1,283 @@
+//! One connection from Welcome to its end: messages in, wishes out.
+
+use std::time::{Duration, Instant};
+
+use manifest_sync::protocol::{FromEnclave, RefusedReason, ToEnclave};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::connection::{Connection, Outgoing, serve_blob};
+use super::{ApplyError, Bundle, Control, Request, Stopping, refused};
+use crate::client::{Applied, rejected};
+use crate::exit::{Exit, Failure};
+use crate::table::escape;
+use crate::view::Link;
+
+/// How often the enclave is asked for its counters.
+const PING_EVERY: Duration = Duration::from_secs(2);
+/// An enclave that has said nothing for so long is taken for lost.
+const SILENCE: Duration = Duration::from_secs(20);
+/// How long the logs of an ended Pod may take.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// Blobs served at the same time; the enclave asks for one image's at a time.
+const MAX_BLOBS: usize = 64;
+
+/// How one connection ended.
+pub(super) enum End {
+    /// The Pod has ended.
+    Finished(u8),
+    /// Stop came before there was a Pod.
+    NeverApplied,
+    /// The connection is gone; why.
+    Lost(String),
+}
+
+/// Whose bundle the enclave is judging.
+enum Applying {
+    Nobody,
+    /// The one that the proxy was started with.
+    Ours,
+    /// One that came over HTTP.
+    Wish(oneshot::Sender<Result<Applied, ApplyError>>),
+}
+
+/// State of one connection.
+pub(super) struct Conversation<'a> {
+    control: &'a mut Control,
+    connection: Connection,
+    stopping: &'a mut Option<Stopping>,
+    applying: Applying,
+    /// Digest of the bundle that the enclave has.
+    applied: Option<String>,
+    blobs: JoinSet<()>,
+    heard: Instant,
+    nonce: u64,
+}
+
+impl<'a> Conversation<'a> {
+    pub(super) fn new(
+        control: &'a mut Control,
+        connection: Connection,
+        stopping: &'a mut Option<Stopping>,
+    ) -> Self {
+        let applied = connection.bundle.clone();
+        Self {
+            control,
+            connection,
+            stopping,
+            applying: Applying::Nobody,
+            applied,
+            blobs: JoinSet::new(),
+            heard: Instant::now(),
+            nonce: 0,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Result<End, Failure> {
+        self.welcome()?;
+        if let Some(end) = self.begin().await? {
+            return Ok(end);
+        }
+        let mut ping = tokio::time::interval(PING_EVERY);
+        loop {
+            self.control.beat();
+            tokio::select! {
+                message = self.connection.incoming.recv() => match message {
+                    Some(Ok(message)) => {
+                        self.heard = Instant::now();
+                        if let Some(end) = self.take(message).await? {
+                            return Ok(end);
+                        }
+                    }
+                    Some(Err(reason)) => return Ok(End::Lost(reason)),
+                    None => return Ok(End::Lost("the connection was closed".to_owned())),
+                },
+                Some(request) = self.control.requests.recv() => {
+                    if let Some(end) = self.wish(request).await {
+                        return Ok(end);
+                    }
+                }
+                Some(_) = self.blobs.join_next() => {}
+                _ = ping.tick() => {
+                    if self.heard.elapsed() > SILENCE {
+                        return Ok(End::Lost(format!("no answer for {} s", SILENCE.as_secs())));
+                    }
+                    self.nonce += 1;
+                    self.send(ToEnclave::Ping { nonce: self.nonce });
+                }
+            }
+        }
+    }
+
+    /// Keeps the key, which later runs need.
+    fn welcome(&mut self) -> Result<(), Failure> {
+        let session = self.connection.session.clone();
+        if self.control.session.as_ref() != Some(&session) {
+            (self.control.store_session)(&session).map_err(|error| {
+                Failure::new(Exit::Host, format!("cannot store the session key: {error}"))
+            })?;
+        }
+        self.control.session = Some(session.clone());
+        self.control.publisher.send_modify(|snapshot| {
+            snapshot.link = Link::Connected;
+            snapshot.session = Some(session);
+        });
+        Ok(())
+    }
+
+    /// Applies our bundle where there is none; repeats a Stop that was asked for.
+    async fn begin(&mut self) -> Result<Option<End>, Failure> {
+        if self.stopping.is_some() && self.applied.is_none() {
+            return Ok(Some(End::NeverApplied));
+        }
+        match (&self.applied, &self.control.bundle) {
+            (Some(there), Some(ours)) if *there != ours.digest => {
+                let message = format!(
+                    "the enclave already runs another bundle ({}); stop it first with `host-proxy stop`",
+                    escape(there)
+                );
+                return Err(Failure::new(Exit::Refused, message));
+            }
+            (None, Some(ours)) => {
+                let bytes = ours.bytes.clone();
+                self.applying = Applying::Ours;
+                self.apply(bytes);
+            }
+            _ => {}
+        }
+        if let Some(Stopping { grace }) = *self.stopping {
+            self.send(ToEnclave::Stop { grace_seconds: grace });
+        }
+        Ok(None)
+    }
+
+    async fn take(&mut self, message: FromEnclave) -> Result<Option<End>, Failure> {
+        match message {
+            FromEnclave::Welcome { .. } => return Ok(Some(End::Lost("a second Welcome".to_owned()))),
+            FromEnclave::Refused { reason: RefusedReason::AlreadyApplied, message } => {
+                match std::mem::replace(&mut self.applying, Applying::Nobody) {
+                    Applying::Wish(reply) => drop(reply.send(Err(ApplyError::Another(message)))),
+                    _ => return Err(refused(RefusedReason::AlreadyApplied, &message)),
+                }
+            }
+            FromEnclave::Refused { reason, message } => return Err(refused(reason, &message)),
+            FromEnclave::Applied { digest, warnings } => {
+                for warning in &warnings {
+                    log::debug!("applied with a warning: {}", escape(&warning.to_string()));
+                }
+                self.applied = Some(digest.clone());
+                if let Applying::Wish(reply) = std::mem::replace(&mut self.applying, Applying::Nobody) {
+                    let _ = reply.send(Ok(Applied { digest, warnings }));
+                }
+                if let Some(Stopping { grace }) = *self.stopping {
+                    self.send(ToEnclave::Stop { grace_seconds: grace });
+                }
+            }
+            FromEnclave::Rejected { rejection } => {
+                match std::mem::replace(&mut self.applying, Applying::Nobody) {
+                    Applying::Wish(reply) => drop(reply.send(Err(ApplyError::Rejected(rejection)))),
+                    _ => return Err(rejected(&rejection)),
+                }
+            }
+            FromEnclave::NeedBlob { request, digest } => self.need_blob(request, digest).await,
+            FromEnclave::Status { report } => {
+                self.control.publisher.send_modify(|snapshot| snapshot.report = Some(*report));
+            }
+            FromEnclave::Event { event } => {
+                self.control.publisher.send_modify(|snapshot| snapshot.push_event(event));
+            }
+            FromEnclave::Pong { counters, .. } => {
+                self.control.publisher.send_if_modified(|snapshot| {
+                    snapshot.counters = counters;
+                    false
+                });
+            }
+            FromEnclave::Finished { exit_code, report } => {
+                self.control.publisher.send_modify(|snapshot| {
+                    snapshot.report = Some(*report);
+                    snapshot.ended = true;
+                });
+                return Ok(Some(self.finish(exit_code).await));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The logs come out before the enclave is let go: what it holds is gone afterwards.
+    async fn finish(&mut self, exit_code: u8) -> End {
+        if let Some(drained) = self.control.logs_drained.take()
+            && tokio::time::timeout(DRAIN_DEADLINE, drained).await.is_err()
+        {
+            log::warn!("the last logs did not come out in time");
+        }
+        self.send(ToEnclave::FinishedAck);
+        self.connection.flush().await;
+        self.control.publisher.send_modify(|snapshot| snapshot.link = Link::Finished);
+        End::Finished(exit_code)
+    }
+
+    async fn need_blob(&mut self, request: u64, digest: manifest_sync::digest::Digest) {
+        let unavailable = |message: String| ToEnclave::BlobUnavailable { request, message };
+        if self.blobs.len() >= MAX_BLOBS {
+            return self.send(unavailable("too many blobs at once".to_owned()));
+        }
+        log::debug!("blob {digest} is wanted");
+        match self.control.blobs.open(&digest) {
+            Ok(file) => {
+                let (enclave, session) = (self.control.enclave.clone(), self.connection.session.clone());
+                let outgoing = self.connection.outgoing.clone();
+                self.blobs.spawn(async move {
+                    if let Err(error) = serve_blob(&enclave, session, request, file).await {
+                        log::warn!("blob {digest}: {error}");
+                        let message = error.to_string();
+                        let _ = outgoing.send(Outgoing::Message(ToEnclave::BlobUnavailable { request, message })).await;
+                    }
+                });
+            }
+            Err(error) => {
+                log::warn!("blob {digest}: {error}");
+                self.send(unavailable(error.to_string()));
+            }
+        }
+    }
+
+    async fn wish(&mut self, request: Request) -> Option<End> {
+        match request {
+            Request::Stop { grace } => {
+                *self.stopping = Some(Stopping { grace });
+                if self.applied.is_none() && matches!(self.applying, Applying::Nobody) {
+                    return Some(End::NeverApplied);
+                }
+                self.send(ToEnclave::Stop { grace_seconds: grace });
+            }
+            Request::Apply { bundle, reply } => {
+                if !matches!(self.applying, Applying::Nobody) {
+                    let _ = reply.send(Err(ApplyError::Busy));
+                    return None;
+                }
+                let bundle = Bundle::new(bundle);
+                match &self.applied {
+                    Some(there) if *there == bundle.digest => {
+                        let _ = reply.send(Ok(Applied { digest: bundle.digest, warnings: Vec::new() }));
+                    }
+                    Some(there) => drop(reply.send(Err(ApplyError::Another(there.clone())))),
+                    None => {
+                        self.applying = Applying::Wish(reply);
+                        self.apply(bundle.bytes);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn apply(&mut self, bytes: Vec<u8>) {
+        let _ = self.connection.outgoing.try_send(Outgoing::Apply(bytes));
+    }
+
+    /// Never waits: an enclave that does not read fills the queue, falls silent and is taken for lost. What was
+    /// not sent then (a Stop, a bundle) is sent again on the next connection.
+    fn send(&mut self, message: ToEnclave) {
+        let _ = self.connection.outgoing.try_send(Outgoing::Message(message));
+    }
+}

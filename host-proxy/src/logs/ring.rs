@@ -1,0 +1,177 @@
+//! The newest lines in memory, for `/logs`. Bounded in bytes; a reader that falls behind is told what it missed.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::line::Line;
+
+/// Bytes of log kept for `/logs`.
+const MAX_BYTES: usize = 4 << 20;
+
+/// Counters of the log stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogCounts {
+    /// Records received.
+    pub records: u64,
+    /// Bytes of text received.
+    pub bytes: u64,
+    /// Lines that standard output did not get because it was slow.
+    pub dropped: u64,
+}
+
+#[derive(Default)]
+struct State {
+    lines: VecDeque<Arc<Line>>,
+    /// Number of the line at the front; lines are numbered from 0 in order of arrival.
+    first: u64,
+    weight: usize,
+    counts: LogCounts,
+    ended: bool,
+}
+
+/// The newest lines; cheap to clone.
+#[derive(Clone)]
+pub struct Ring {
+    state: Arc<Mutex<State>>,
+    changed: Arc<watch::Sender<()>>,
+}
+
+impl Ring {
+    /// An empty ring.
+    pub fn new() -> Self {
+        Self { state: Arc::default(), changed: Arc::new(watch::Sender::new(())) }
+    }
+
+    /// Adds a line; the oldest make room.
+    pub fn push(&self, line: Arc<Line>) {
+        let mut state = self.state();
+        state.counts.records += 1;
+        state.counts.bytes += line.text.len() as u64;
+        state.weight += line.weight();
+        state.lines.push_back(line);
+        while state.weight > MAX_BYTES {
+            let Some(oldest) = state.lines.pop_front() else { break };
+            state.weight -= oldest.weight();
+            state.first += 1;
+        }
+        drop(state);
+        self.changed.send_replace(());
+    }
+
+    /// Counts one line that standard output did not get.
+    pub fn count_dropped(&self) {
+        self.state().counts.dropped += 1;
+    }
+
+    /// No line will come any more: those who follow are done.
+    pub fn end(&self) {
+        self.state().ended = true;
+        self.changed.send_replace(());
+    }
+
+    /// The counters.
+    pub fn counts(&self) -> LogCounts {
+        self.state().counts
+    }
+
+    /// A reader that starts at the oldest line.
+    pub fn reader(&self) -> Reader {
+        Reader { ring: self.clone(), next: 0, changed: self.changed.subscribe() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Walks the ring at its own pace.
+pub struct Reader {
+    ring: Ring,
+    next: u64,
+    changed: watch::Receiver<()>,
+}
+
+/// What a reader got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The next lines, and how many were lost before them.
+    Lines(Vec<Arc<Line>>, u64),
+    /// Nothing new yet.
+    Empty,
+    /// Nothing new will come.
+    Ended,
+}
+
+/// Lines handed out at once.
+const STEP_LINES: usize = 64;
+
+impl Reader {
+    /// The next lines, without waiting.
+    pub fn next(&mut self) -> Step {
+        self.changed.mark_unchanged();
+        let state = self.ring.state();
+        // A reader that starts late has lost nothing: it asked for what is there.
+        let lost = if self.next == 0 { 0 } else { state.first.saturating_sub(self.next) };
+        let start = self.next.max(state.first);
+        let skip = usize::try_from(start - state.first).unwrap_or(usize::MAX);
+        let lines: Vec<_> = state.lines.iter().skip(skip).take(STEP_LINES).cloned().collect();
+        if lines.is_empty() {
+            return if state.ended { Step::Ended } else { Step::Empty };
+        }
+        self.next = start + lines.len() as u64;
+        Step::Lines(lines, lost)
+    }
+
+    /// Waits until there may be something new.
+    pub async fn wait(&mut self) {
+        // The sender lives as long as the ring, and this reader holds the ring.
+        let _ = self.changed.changed().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::line::Source;
+    use super::*;
+
+    fn line(text: Vec<u8>) -> Arc<Line> {
+        Arc::new(Line { time_ms: 0, container: "app".to_owned(), source: Source::Stdout, text })
+    }
+
+    #[test]
+    fn the_ring_is_bounded_and_says_what_was_lost() {
+        let ring = Ring::new();
+        ring.push(line(b"first".to_vec()));
+        let mut reader = ring.reader();
+        assert!(matches!(reader.next(), Step::Lines(lines, 0) if lines.len() == 1));
+        assert_eq!(reader.next(), Step::Empty);
+        for _ in 0..10 {
+            ring.push(line(vec![b'x'; MAX_BYTES / 4]));
+        }
+        assert!(matches!(reader.next(), Step::Lines(lines, 7) if lines.len() == 3));
+        ring.end();
+        assert_eq!(reader.next(), Step::Ended);
+        assert_eq!(ring.counts().records, 11);
+    }
+
+    #[tokio::test]
+    async fn a_reader_is_woken() {
+        let ring = Ring::new();
+        let mut reader = ring.reader();
+        assert_eq!(reader.next(), Step::Empty);
+        let waiting = tokio::spawn(async move {
+            reader.wait().await;
+            reader.next()
+        });
+        ring.push(line(b"x".to_vec()));
+        assert!(matches!(waiting.await, Ok(Step::Lines(_, 0))));
+    }
+}
