@@ -51,13 +51,17 @@ pub struct BlobStore {
 impl BlobStore {
     /// A store over the layout directory `layout`.
     pub fn new(layout: Option<&Path>) -> Self {
-        Self { layout: layout.map(Path::to_owned) }
+        Self {
+            layout: layout.map(Path::to_owned),
+        }
     }
 
     /// Opens `blobs/<algorithm>/<hex>` for reading. Links are not followed, nothing but regular files is served.
     pub fn open(&self, digest: &Digest) -> Result<File, BlobError> {
         let Some(layout) = &self.layout else {
-            return Err(BlobError::NoLayout { digest: digest.clone() });
+            return Err(BlobError::NoLayout {
+                digest: digest.clone(),
+            });
         };
         let path = layout.join("blobs").join(digest.algorithm()).join(digest.hex());
         // O_NONBLOCK: opening a FIFO must not wait for a writer; for regular files it means nothing (open(2)).
@@ -95,7 +99,11 @@ mod tests {
         let good = Digest::sha256(b"good");
         fs::write(blobs.join(good.hex()), b"good").expect("written");
         let mut text = String::new();
-        store.open(&good).expect("open").read_to_string(&mut text).expect("read");
+        store
+            .open(&good)
+            .expect("open")
+            .read_to_string(&mut text)
+            .expect("read");
         assert_eq!(text, "good");
 
         let link = Digest::sha256(b"link");
@@ -108,7 +116,13 @@ mod tests {
         nix::unistd::mkfifo(&blobs.join(fifo.hex()), nix::sys::stat::Mode::S_IRUSR).expect("fifo");
         assert!(matches!(store.open(&fifo), Err(BlobError::NotAFile { .. })));
 
-        assert!(matches!(store.open(&Digest::sha256(b"absent")), Err(BlobError::Absent { .. })));
-        assert!(matches!(BlobStore::new(None).open(&good), Err(BlobError::NoLayout { .. })));
+        assert!(matches!(
+            store.open(&Digest::sha256(b"absent")),
+            Err(BlobError::Absent { .. })
+        ));
+        assert!(matches!(
+            BlobStore::new(None).open(&good),
+            Err(BlobError::NoLayout { .. })
+        ));
     }
 }

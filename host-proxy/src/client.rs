@@ -63,7 +63,11 @@ pub async fn status(socket: &Path, output: Output, watch: bool) -> Result<(), Fa
 /// `host-proxy logs`.
 pub async fn logs(socket: &Path, container: Option<&str>, follow: bool) -> Result<(), Failure> {
     use std::io::IsTerminal as _;
-    let path = format!("/logs?container={}&follow={}", container.unwrap_or_default(), u8::from(follow));
+    let path = format!(
+        "/logs?container={}&follow={}",
+        container.unwrap_or_default(),
+        u8::from(follow)
+    );
     let mut answer = request(socket, Method::GET, &path, Bytes::new()).await?;
     let terminal = std::io::stdout().is_terminal();
     while let Some(frame) = answer.body_mut().frame().await {
@@ -94,17 +98,38 @@ pub async fn apply(socket: &Path, bundle: Vec<u8>) -> Result<Applied, Failure> {
 }
 
 /// Sends one request; an answer that is no success becomes a failure with the proxy's own words.
-async fn request(socket: &Path, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
+async fn request(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Response<Incoming>, Failure> {
     let stream = UnixStream::connect(socket).await.map_err(|error| {
-        let message = format!("no proxy runs here: cannot connect to {}: {error}", socket.display());
+        let message = format!(
+            "no proxy runs here: cannot connect to {}: {error}",
+            socket.display()
+        );
         Failure::new(Exit::Unavailable, message)
     })?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| garbled(&error))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| garbled(&error))?;
     tokio::spawn(connection);
-    let request = Request::builder().method(method).uri(path).header("host", "host-proxy").body(Full::new(body));
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "host-proxy")
+        .body(Full::new(body));
     let request = request.map_err(|error| Failure::new(Exit::Usage, format!("{path}: {error}")))?;
-    let answer = sender.send_request(request).await.map_err(|error| garbled(&error))?;
-    if answer.status().is_success() { Ok(answer) } else { Err(refusal(answer).await) }
+    let answer = sender
+        .send_request(request)
+        .await
+        .map_err(|error| garbled(&error))?;
+    if answer.status().is_success() {
+        Ok(answer)
+    } else {
+        Err(refusal(answer).await)
+    }
 }
 
 async fn refusal(answer: Response<Incoming>) -> Failure {
@@ -141,7 +166,10 @@ pub fn rejected(rejection: &Rejection) -> Failure {
 
 async fn whole(answer: Response<Incoming>) -> Result<Bytes, Failure> {
     let body = http_body_util::Limited::new(answer.into_body(), MAX_ANSWER_BYTES);
-    let body = body.collect().await.map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
+    let body = body
+        .collect()
+        .await
+        .map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
     Ok(body.to_bytes())
 }
 
@@ -150,7 +178,10 @@ fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
 }
 
 fn garbled(error: &dyn std::error::Error) -> Failure {
-    Failure::new(Exit::Unavailable, format!("the proxy's answer is not understood: {error}"))
+    Failure::new(
+        Exit::Unavailable,
+        format!("the proxy's answer is not understood: {error}"),
+    )
 }
 
 fn print(text: &str) -> Result<(), Failure> {
@@ -160,7 +191,7 @@ fn print(text: &str) -> Result<(), Failure> {
 /// `println!` panics on a closed pipe; `status | head` must not.
 fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| {
-        Failure::new(Exit::Host, format!("cannot write to standard output: {error}"))
-    })
+    out.write_all(bytes)
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::new(Exit::Host, format!("cannot write to standard output: {error}")))
 }

@@ -134,26 +134,35 @@ impl Control {
         let mut lost_since = Instant::now();
         loop {
             self.beat();
-            let reason = match connection::connect(&self.enclave, self.session.clone(), self.last_event()).await {
-                Ok(connection) => {
-                    backoff = Backoff::new();
-                    if connected_before {
-                        self.publisher.send_modify(|snapshot| snapshot.reconnects += 1);
+            let reason =
+                match connection::connect(&self.enclave, self.session.clone(), self.last_event()).await {
+                    Ok(connection) => {
+                        backoff = Backoff::new();
+                        if connected_before {
+                            self.publisher.send_modify(|snapshot| snapshot.reconnects += 1);
+                        }
+                        connected_before = true;
+                        let end = Conversation::new(&mut self, connection, &mut stopping)
+                            .run()
+                            .await?;
+                        lost_since = Instant::now();
+                        match end {
+                            End::Finished(code) => return Ok(Ended::Finished(code)),
+                            End::NeverApplied => return Ok(Ended::NeverApplied),
+                            End::Lost(reason) => reason,
+                        }
                     }
-                    connected_before = true;
-                    let end = Conversation::new(&mut self, connection, &mut stopping).run().await?;
-                    lost_since = Instant::now();
-                    match end {
-                        End::Finished(code) => return Ok(Ended::Finished(code)),
-                        End::NeverApplied => return Ok(Ended::NeverApplied),
-                        End::Lost(reason) => reason,
+                    Err(connection::ConnectError::Refused { reason, message }) => {
+                        return Err(refused(reason, &message));
                     }
-                }
-                Err(connection::ConnectError::Refused { reason, message }) => return Err(refused(reason, &message)),
-                Err(connection::ConnectError::Failed(reason)) => reason,
-            };
+                    Err(connection::ConnectError::Failed(reason)) => reason,
+                };
             log::debug!("control: {reason}");
-            self.publisher.send_modify(|snapshot| snapshot.link = Link::Connecting { reason: reason.clone() });
+            self.publisher.send_modify(|snapshot| {
+                snapshot.link = Link::Connecting {
+                    reason: reason.clone(),
+                }
+            });
             self.give_up(connected_before, lost_since, &reason)?;
             if let Some(ended) = self.wait(backoff.next(), &mut stopping).await {
                 return Ok(ended);
@@ -168,7 +177,10 @@ impl Control {
         }
         let address = &self.enclave;
         if connected_before && since.elapsed() > self.lost_deadline {
-            let message = format!("the enclave at {address} died: it has not answered for {} s: {reason}", since.elapsed().as_secs());
+            let message = format!(
+                "the enclave at {address} died: it has not answered for {} s: {reason}",
+                since.elapsed().as_secs()
+            );
             return Err(Failure::new(Exit::Died, message));
         }
         if !connected_before && since.elapsed() > self.first_deadline {
@@ -223,5 +235,8 @@ fn refused(reason: RefusedReason, message: &str) -> Failure {
         RefusedReason::Malformed => "the enclave did not understand us",
         RefusedReason::AlreadyApplied => "the enclave already runs another bundle",
     };
-    Failure::new(Exit::Refused, format!("refused by the enclave: {what} ({})", escape(message)))
+    Failure::new(
+        Exit::Refused,
+        format!("refused by the enclave: {what} ({})", escape(message)),
+    )
 }

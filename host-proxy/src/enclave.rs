@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use manifest_sync::link::{Address, Stream, StreamHeader, StreamKind, StreamReply, dial, read_reply, write_header};
+use manifest_sync::link::{
+    Address, Stream, StreamHeader, StreamKind, StreamReply, dial, read_reply, write_header,
+};
 use thiserror::Error;
 
 /// How long the enclave may take to accept a stream.
@@ -37,17 +39,28 @@ impl Enclave {
     }
 
     /// Opens a stream of `kind` to `port`.
-    pub async fn open(&self, port: u32, session: Option<String>, kind: StreamKind) -> Result<Stream, OpenError> {
+    pub async fn open(
+        &self,
+        port: u32,
+        session: Option<String>,
+        kind: StreamKind,
+    ) -> Result<Stream, OpenError> {
         let opening = async {
-            let mut stream = dial(&self.address, port, OPEN_TIMEOUT).await.map_err(OpenError::Link)?;
+            let mut stream = dial(&self.address, port, OPEN_TIMEOUT)
+                .await
+                .map_err(OpenError::Link)?;
             let header = StreamHeader::new(session, kind);
-            write_header(&mut stream, &header).await.map_err(OpenError::Link)?;
+            write_header(&mut stream, &header)
+                .await
+                .map_err(OpenError::Link)?;
             match read_reply(&mut stream).await.map_err(OpenError::Link)? {
                 StreamReply::Accepted => Ok(stream),
                 reply => Err(OpenError::Refused(reply)),
             }
         };
-        tokio::time::timeout(OPEN_TIMEOUT, opening).await.unwrap_or(Err(OpenError::Timeout))
+        tokio::time::timeout(OPEN_TIMEOUT, opening)
+            .await
+            .unwrap_or(Err(OpenError::Timeout))
     }
 }
 

@@ -76,7 +76,9 @@ where
 {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            return;
+        };
         match accept().await {
             Ok(stream) => {
                 let site = site.clone();
@@ -93,7 +95,11 @@ where
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, site: Site, access: Access) {
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    site: Site,
+    access: Access,
+) {
     let follows = Arc::new(AtomicBool::new(false));
     let marker = follows.clone();
     let service = service_fn(move |request| {

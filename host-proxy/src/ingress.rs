@@ -34,7 +34,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A port that cannot be listened on.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address} for port {container} of the Pod: {}", reason(source))]
+#[error(
+    "cannot listen on {address} for port {container} of the Pod: {}",
+    reason(source)
+)]
 pub struct BindError {
     /// Where.
     pub address: SocketAddr,
@@ -48,7 +51,9 @@ pub struct BindError {
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "the port is in use; choose another with --publish".to_owned(),
-        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose another with --publish".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need privileges; choose another with --publish".to_owned()
+        }
         _ => error.to_string(),
     }
 }
@@ -101,7 +106,14 @@ impl Ingress {
     /// No port listens yet.
     pub fn new(address: IpAddr, publish: Vec<Publish>) -> Self {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        Self { inner: Arc::new(Inner { address, publish, permits, ports: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                address,
+                publish,
+                permits,
+                ports: Mutex::default(),
+            }),
+        }
     }
 
     /// Listens on every port of `declared` (container port, port outside) and on every published one, as far as it
@@ -112,7 +124,11 @@ impl Ingress {
                 continue;
             }
             let address = SocketAddr::new(self.inner.address, publish.host);
-            let error = |source| BindError { address, container: publish.container, source };
+            let error = |source| BindError {
+                address,
+                container: publish.container,
+                source,
+            };
             let listener = TcpListener::bind(address).await.map_err(error)?;
             let listen = listener.local_addr().map_err(error)?;
             let port = Port {
@@ -134,7 +150,13 @@ impl Ingress {
         for (port, listener) in self.ports().values_mut() {
             if let Some(listener) = listener.take() {
                 log::info!("{} -> port {} of the Pod", port.listen, port.container);
-                let accept = accept(listener, port.clone(), self.inner.permits.clone(), enclave.clone(), view.clone());
+                let accept = accept(
+                    listener,
+                    port.clone(),
+                    self.inner.permits.clone(),
+                    enclave.clone(),
+                    view.clone(),
+                );
                 tokio::task::spawn_local(accept);
             }
         }
@@ -177,7 +199,11 @@ impl Ingress {
 
 /// Container port and port outside of each declared port.
 fn declared(report: &PodReport) -> Vec<(u16, u16)> {
-    report.ports.iter().map(|port| (port.container_port, port.host_port)).collect()
+    report
+        .ports
+        .iter()
+        .map(|port| (port.container_port, port.host_port))
+        .collect()
 }
 
 /// What is published, and what is declared and not published otherwise.
@@ -191,10 +217,18 @@ fn wanted(publish: &[Publish], declared: &[(u16, u16)]) -> Vec<Publish> {
     wanted
 }
 
-async fn accept(listener: TcpListener, port: Arc<Port>, permits: Arc<Semaphore>, enclave: Enclave, view: View) {
+async fn accept(
+    listener: TcpListener,
+    port: Arc<Port>,
+    permits: Arc<Semaphore>,
+    enclave: Enclave,
+    view: View,
+) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((client, _)) => {
                 pause = FIRST_PAUSE;
@@ -220,14 +254,20 @@ async fn carry(client: TcpStream, port: &Port, enclave: &Enclave, session: Optio
     port.connections.fetch_add(1, Relaxed);
     let kind = StreamKind::Ingress { port: port.container };
     let stream = match session {
-        Some(session) => enclave.open(DATA_PORT, Some(session), kind).await.map_err(|error| error.to_string()),
+        Some(session) => enclave
+            .open(DATA_PORT, Some(session), kind)
+            .await
+            .map_err(|error| error.to_string()),
         None => Err("the enclave is not connected yet".to_owned()),
     };
     match stream {
         Ok(stream) => {
             let _ = client.set_nodelay(true);
             port.open.fetch_add(1, Relaxed);
-            let options = relay::Options { idle: IDLE, half_close: stream.half_close() };
+            let options = relay::Options {
+                idle: IDLE,
+                half_close: stream.half_close(),
+            };
             let (moved, result) = relay(client, stream, options).await;
             port.open.fetch_sub(1, Relaxed);
             port.bytes_in.fetch_add(moved.to_link, Relaxed);
@@ -251,9 +291,28 @@ mod tests {
 
     #[test]
     fn a_published_port_replaces_the_declared_one() {
-        let publish = [Publish { host: 8080, container: 80 }, Publish { host: 9000, container: 9 }];
+        let publish = [
+            Publish {
+                host: 8080,
+                container: 80,
+            },
+            Publish {
+                host: 9000,
+                container: 9,
+            },
+        ];
         let wanted = wanted(&publish, &[(80, 80), (443, 8443)]);
-        assert_eq!(wanted, [publish[0], publish[1], Publish { host: 8443, container: 443 }]);
+        assert_eq!(
+            wanted,
+            [
+                publish[0],
+                publish[1],
+                Publish {
+                    host: 8443,
+                    container: 443
+                }
+            ]
+        );
     }
 
     #[tokio::test]

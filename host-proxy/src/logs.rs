@@ -9,7 +9,7 @@ mod line;
 mod print;
 mod ring;
 
-pub use follow::Follower;
+pub use follow::{Follower, StoreCursor};
 pub use line::{Line, Raw, Source};
 pub use print::{Printer, Style};
 pub use ring::{LogCounts, Reader, Ring, Step};

@@ -1,18 +1,38 @@
 //! `host-proxy`: the launcher-side binary. Parses the command, runs it, exits with a documented code.
 #![forbid(unsafe_code)]
 
-mod blobs;
-mod cli;
-mod client;
-mod control;
-mod enclave;
-mod exit;
-mod http;
-mod ingress;
-mod logs;
-mod metrics;
-mod table;
-mod time;
-mod view;
+use std::process::ExitCode;
 
-fn main() {}
+use host_proxy::exit::Exit;
+use host_proxy::{announce, cli, run};
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
+        .format_timestamp(None)
+        .init();
+    let command = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(error) => {
+            announce::say(&format!("host-proxy: {error}"));
+            return Exit::Usage.into();
+        }
+    };
+    // One thread: tasks share what they know without locks, and relays move bytes, not thoughts.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            announce::say(&format!("host-proxy: cannot start: {error}"));
+            return Exit::Host.into();
+        }
+    };
+    let result = tokio::task::LocalSet::new().block_on(&runtime, run::run(command));
+    // A blob file or a resolver that hangs must not keep the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            announce::say(&format!("host-proxy: {failure}"));
+            failure.exit.into()
+        }
+    }
+}

@@ -27,8 +27,18 @@ pub fn text(snapshot: &Snapshot, ports: &[PortCounts], logs: LogCounts) -> Resul
     enclave(&mut registry, snapshot);
     pod(&mut registry, snapshot);
     ingress(&mut registry, ports);
-    counter(&mut registry, "log_records", "Log records received from the enclave", logs.records);
-    counter(&mut registry, "log_bytes", "Bytes of log received from the enclave", logs.bytes);
+    counter(
+        &mut registry,
+        "log_records",
+        "Log records received from the enclave",
+        logs.records,
+    );
+    counter(
+        &mut registry,
+        "log_bytes",
+        "Bytes of log received from the enclave",
+        logs.bytes,
+    );
     let help = "Log records dropped because standard output was slow";
     counter(&mut registry, "log_dropped_records", help, logs.dropped);
     let mut out = String::new();
@@ -39,32 +49,71 @@ pub fn text(snapshot: &Snapshot, ports: &[PortCounts], logs: LogCounts) -> Resul
 fn enclave(registry: &mut Registry, snapshot: &Snapshot) {
     let up = i64::from(snapshot.link == Link::Connected);
     gauge(registry, "enclave_up", "Whether the enclave is connected", up);
-    counter(registry, "control_reconnects", "Control connections after the first", snapshot.reconnects);
+    counter(
+        registry,
+        "control_reconnects",
+        "Control connections after the first",
+        snapshot.reconnects,
+    );
     let counters = &snapshot.counters;
     let resident = i64::try_from(counters.resident_bytes).unwrap_or(i64::MAX);
-    gauge(registry, "init_resident_bytes", "Resident memory of PID 1 in the enclave", resident);
-    counter(registry, "init_reaped_processes", "Processes reaped by PID 1", counters.reaped);
-    counter(registry, "init_log_bytes", "Bytes of log taken from containers", counters.log_bytes);
+    gauge(
+        registry,
+        "init_resident_bytes",
+        "Resident memory of PID 1 in the enclave",
+        resident,
+    );
+    counter(
+        registry,
+        "init_reaped_processes",
+        "Processes reaped by PID 1",
+        counters.reaped,
+    );
+    counter(
+        registry,
+        "init_log_bytes",
+        "Bytes of log taken from containers",
+        counters.log_bytes,
+    );
     let help = "Bytes of log dropped in the enclave because no host read them in time";
-    counter(registry, "init_log_dropped_bytes", help, counters.log_dropped_bytes);
+    counter(
+        registry,
+        "init_log_dropped_bytes",
+        help,
+        counters.log_dropped_bytes,
+    );
     let help = "Connections that the enclave refused for a bad header or key";
-    counter(registry, "init_refused_connections", help, counters.refused_connections);
+    counter(
+        registry,
+        "init_refused_connections",
+        help,
+        counters.refused_connections,
+    );
 }
 
 fn pod(registry: &mut Registry, snapshot: &Snapshot) {
-    gauge(registry, "pod_ready", "Whether the Pod is ready", i64::from(snapshot.ready().is_ok()));
+    gauge(
+        registry,
+        "pod_ready",
+        "Whether the Pod is ready",
+        i64::from(snapshot.ready().is_ok()),
+    );
     let phases = GaugeFamily::default();
     let ready = GaugeFamily::default();
     let restarts = CounterFamily::default();
     if let Some(report) = &snapshot.report {
         for phase in [Phase::Pending, Phase::Running, Phase::Succeeded, Phase::Failed] {
             let labels = vec![("phase", format!("{phase:?}"))];
-            phases.get_or_create(&labels).set(i64::from(report.status.phase == phase));
+            phases
+                .get_or_create(&labels)
+                .set(i64::from(report.status.phase == phase));
         }
         for container in &report.status.container_statuses {
             let labels = vec![("container", container.name.clone())];
             ready.get_or_create(&labels).set(i64::from(container.ready));
-            restarts.get_or_create(&labels).inc_by(u64::from(container.restart_count));
+            restarts
+                .get_or_create(&labels)
+                .inc_by(u64::from(container.restart_count));
         }
     }
     registry.register("pod_phase", "1 for the phase that the Pod is in", phases);
@@ -78,10 +127,14 @@ fn ingress(registry: &mut Registry, ports: &[PortCounts]) {
     let bytes = CounterFamily::default();
     let open = GaugeFamily::default();
     for port in ports {
-        let labels = vec![("port", port.container.to_string()), ("listen", port.listen.to_string())];
+        let labels = vec![
+            ("port", port.container.to_string()),
+            ("listen", port.listen.to_string()),
+        ];
         connections.get_or_create(&labels).inc_by(port.connections);
         refused.get_or_create(&labels).inc_by(port.refused);
-        open.get_or_create(&labels).set(i64::try_from(port.open).unwrap_or(i64::MAX));
+        open.get_or_create(&labels)
+            .set(i64::try_from(port.open).unwrap_or(i64::MAX));
         for (direction, count) in [("in", port.bytes_in), ("out", port.bytes_out)] {
             let mut labels = labels.clone();
             labels.push(("direction", direction.to_owned()));
@@ -89,7 +142,11 @@ fn ingress(registry: &mut Registry, ports: &[PortCounts]) {
         }
     }
     registry.register("ingress_connections", "Connections accepted", connections);
-    registry.register("ingress_refused_connections", "Connections that could not be relayed", refused);
+    registry.register(
+        "ingress_refused_connections",
+        "Connections that could not be relayed",
+        refused,
+    );
     registry.register("ingress_open_connections", "Connections open now", open);
     registry.register("ingress_bytes", "Bytes relayed", bytes);
 }

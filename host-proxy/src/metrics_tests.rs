@@ -15,7 +15,10 @@ pub(crate) fn parse(text: &str) -> BTreeMap<String, f64> {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').expect("a type");
             assert!(matches!(kind, "gauge" | "counter"), "{line}");
-            assert!(types.insert(name.to_owned(), kind.to_owned()).is_none(), "twice: {line}");
+            assert!(
+                types.insert(name.to_owned(), kind.to_owned()).is_none(),
+                "twice: {line}"
+            );
         } else if let Some(rest) = line.strip_prefix("# HELP ") {
             let (name, help) = rest.split_once(' ').expect("a help text");
             assert!(!help.is_empty() && seen.insert(name.to_owned()), "{line}");
@@ -29,7 +32,10 @@ pub(crate) fn parse(text: &str) -> BTreeMap<String, f64> {
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
             labels(name_and_labels.strip_prefix(name).unwrap_or_default());
             let value = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
-            assert!(series.insert(name_and_labels.to_owned(), value).is_none(), "twice: {line}");
+            assert!(
+                series.insert(name_and_labels.to_owned(), value).is_none(),
+                "twice: {line}"
+            );
         }
     }
     series
@@ -39,25 +45,30 @@ fn labels(text: &str) {
     if text.is_empty() {
         return;
     }
-    let mut rest = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).expect("braces");
+    let mut rest = text
+        .strip_prefix('{')
+        .and_then(|text| text.strip_suffix('}'))
+        .expect("braces");
     while !rest.is_empty() {
         let (name, after) = rest.split_once("=\"").expect("a label");
         assert!(name.bytes().all(|byte| byte.is_ascii_lowercase()), "{text}");
         let mut escaped = false;
-        let end = after.char_indices().find_map(|(index, character)| match character {
-            _ if escaped => {
-                assert!(matches!(character, '\\' | '"' | 'n'), "{text}");
-                escaped = false;
-                None
-            }
-            '\\' => {
-                escaped = true;
-                None
-            }
-            '"' => Some(index),
-            '\n' => panic!("a line break in {text}"),
-            _ => None,
-        });
+        let end = after
+            .char_indices()
+            .find_map(|(index, character)| match character {
+                _ if escaped => {
+                    assert!(matches!(character, '\\' | '"' | 'n'), "{text}");
+                    escaped = false;
+                    None
+                }
+                '\\' => {
+                    escaped = true;
+                    None
+                }
+                '"' => Some(index),
+                '\n' => panic!("a line break in {text}"),
+                _ => None,
+            });
         let end = end.expect("a closing quote");
         rest = after.get(end + 1..).unwrap_or_default();
         rest = rest.strip_prefix(',').unwrap_or(rest);
@@ -68,7 +79,10 @@ fn labels(text: &str) {
 fn the_text_is_what_a_parser_expects() {
     let mut snapshot = Snapshot::new();
     snapshot.link = Link::Connected;
-    snapshot.report = Some(report(vec![container("app", running(), 2), container("a\"b\\c", running(), 0)]));
+    snapshot.report = Some(report(vec![
+        container("app", running(), 2),
+        container("a\"b\\c", running(), 0),
+    ]));
     snapshot.counters.resident_bytes = 4096;
     let port = PortCounts {
         container: 80,
@@ -79,7 +93,11 @@ fn the_text_is_what_a_parser_expects() {
         bytes_in: 10,
         bytes_out: 20,
     };
-    let logs = LogCounts { records: 5, bytes: 50, dropped: 1 };
+    let logs = LogCounts {
+        records: 5,
+        bytes: 50,
+        dropped: 1,
+    };
     let series = parse(&text(&snapshot, &[port], logs).expect("encoded"));
     for (name, value) in [
         ("cloister_enclave_up", 1.0),
@@ -87,8 +105,14 @@ fn the_text_is_what_a_parser_expects() {
         ("cloister_pod_phase{phase=\"Running\"}", 1.0),
         ("cloister_pod_phase{phase=\"Failed\"}", 0.0),
         ("cloister_container_restarts_total{container=\"app\"}", 2.0),
-        ("cloister_ingress_connections_total{port=\"80\",listen=\"127.0.0.1:8080\"}", 7.0),
-        ("cloister_ingress_bytes_total{port=\"80\",listen=\"127.0.0.1:8080\",direction=\"out\"}", 20.0),
+        (
+            "cloister_ingress_connections_total{port=\"80\",listen=\"127.0.0.1:8080\"}",
+            7.0,
+        ),
+        (
+            "cloister_ingress_bytes_total{port=\"80\",listen=\"127.0.0.1:8080\",direction=\"out\"}",
+            20.0,
+        ),
         ("cloister_log_dropped_records_total", 1.0),
         ("cloister_init_resident_bytes", 4096.0),
     ] {

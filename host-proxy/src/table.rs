@@ -15,7 +15,11 @@ const EVENTS_SHOWN: usize = 10;
 pub fn status(answer: &StatusAnswer, now: u64) -> String {
     let mut out = String::new();
     if let Link::Connecting { reason } = &answer.link {
-        let _ = writeln!(out, "The enclave is not connected: {}. What follows is the last that is known.\n", escape(reason));
+        let _ = writeln!(
+            out,
+            "The enclave is not connected: {}. What follows is the last that is known.\n",
+            escape(reason)
+        );
     }
     let Some(pod) = &answer.pod else {
         out.push_str("No Pod yet.\n");
@@ -23,7 +27,10 @@ pub fn status(answer: &StatusAnswer, now: u64) -> String {
     };
     let containers = &pod.status.container_statuses;
     let ready = containers.iter().filter(|container| container.ready).count();
-    let restarts: u32 = containers.iter().map(|container| container.restart_count).fold(0, u32::saturating_add);
+    let restarts: u32 = containers
+        .iter()
+        .map(|container| container.restart_count)
+        .fold(0, u32::saturating_add);
     let pod_row = [
         pod.name.clone(),
         phase(pod).to_owned(),
@@ -31,18 +38,40 @@ pub fn status(answer: &StatusAnswer, now: u64) -> String {
         restarts.to_string(),
         age(&pod.status.start_time, now),
     ];
-    out.push_str(&columns(&["POD", "PHASE", "READY", "RESTARTS", "AGE"], &[pod_row]));
+    out.push_str(&columns(
+        &["POD", "PHASE", "READY", "RESTARTS", "AGE"],
+        &[pod_row],
+    ));
     if let Some(message) = pod.status.message.as_ref().or(pod.status.reason.as_ref()) {
         let _ = writeln!(out, "{}", escape(message));
     }
     let rows: Vec<_> = containers.iter().map(container_row).collect();
     out.push('\n');
-    out.push_str(&columns(&["NAME", "READY", "STATE", "REASON", "RESTARTS", "LAST EXIT", "IMAGE"], &rows));
+    out.push_str(&columns(
+        &[
+            "NAME",
+            "READY",
+            "STATE",
+            "REASON",
+            "RESTARTS",
+            "LAST EXIT",
+            "IMAGE",
+        ],
+        &rows,
+    ));
     if !answer.events.is_empty() {
         let skip = answer.events.len().saturating_sub(EVENTS_SHOWN);
-        let rows: Vec<_> = answer.events.iter().skip(skip).map(|event| event_row(event, now)).collect();
+        let rows: Vec<_> = answer
+            .events
+            .iter()
+            .skip(skip)
+            .map(|event| event_row(event, now))
+            .collect();
         out.push('\n');
-        out.push_str(&columns(&["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"], &rows));
+        out.push_str(&columns(
+            &["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"],
+            &rows,
+        ));
     }
     out
 }
@@ -63,13 +92,21 @@ pub fn changes(before: Option<&PodReport>, after: &PodReport) -> Vec<String> {
     let name = escape(&after.name);
     for container in &after.status.container_statuses {
         let known = before.and_then(|report| {
-            report.status.container_statuses.iter().find(|other| other.name == container.name)
+            report
+                .status
+                .container_statuses
+                .iter()
+                .find(|other| other.name == container.name)
         });
         let same_state = known.is_some_and(|known| {
             describe(known) == describe(container) && known.restart_count == container.restart_count
         });
         if !same_state {
-            lines.push(format!("{name}: container {} {}", escape(&container.name), describe(container)));
+            lines.push(format!(
+                "{name}: container {} {}",
+                escape(&container.name),
+                describe(container)
+            ));
         }
     }
     let old_phase = before.map(phase);
@@ -79,7 +116,11 @@ pub fn changes(before: Option<&PodReport>, after: &PodReport) -> Vec<String> {
         lines.push(format!("{name}: {}{why}", phase(after)));
     }
     let is_ready = |report: &PodReport| {
-        report.status.conditions.iter().any(|one| one.r#type == "Ready" && one.status == "True")
+        report
+            .status
+            .conditions
+            .iter()
+            .any(|one| one.r#type == "Ready" && one.status == "True")
     };
     if is_ready(after) && !before.is_some_and(is_ready) {
         lines.push(format!("{name}: ready"));
@@ -92,14 +133,18 @@ fn describe(container: &ContainerStatus) -> String {
     match &container.state {
         ContainerState::Waiting { reason, message } => {
             let message = message.as_ref().filter(|text| !text.is_empty());
-            let message = message.map(|text| format!(" ({})", escape(text))).unwrap_or_default();
+            let message = message
+                .map(|text| format!(" ({})", escape(text)))
+                .unwrap_or_default();
             format!("waiting: {}{message}", escape(reason))
         }
         ContainerState::Running { .. } if container.restart_count > 0 => {
             format!("running (restart {})", container.restart_count)
         }
         ContainerState::Running { .. } => "running".to_owned(),
-        ContainerState::Terminated { exit_code, reason, .. } => {
+        ContainerState::Terminated {
+            exit_code, reason, ..
+        } => {
             format!("ended: {}, exit code {exit_code}", escape(reason))
         }
     }
@@ -111,12 +156,15 @@ fn container_row(container: &ContainerStatus) -> [String; 7] {
         ContainerState::Running { .. } => ("Running", ""),
         ContainerState::Terminated { reason, .. } => ("Terminated", reason.as_str()),
     };
-    let exit = [Some(&container.state), container.last_state.as_ref()].into_iter().flatten().find_map(|state| {
-        match state {
-            ContainerState::Terminated { exit_code, reason, .. } => Some(format!("{exit_code} {reason}")),
+    let exit = [Some(&container.state), container.last_state.as_ref()]
+        .into_iter()
+        .flatten()
+        .find_map(|state| match state {
+            ContainerState::Terminated {
+                exit_code, reason, ..
+            } => Some(format!("{exit_code} {reason}")),
             _ => None,
-        }
-    });
+        });
     [
         container.name.clone(),
         if container.ready { "yes" } else { "no" }.to_owned(),
@@ -151,12 +199,18 @@ fn short_image(image: &str) -> String {
 }
 
 fn dash(text: &str) -> String {
-    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+    if text.is_empty() {
+        "-".to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 /// `5s`, `3m`, `2h`, `4d`; `-` when the time cannot be read.
 fn age(since: &str, now: u64) -> String {
-    let Some(since) = time::parse_rfc3339(since) else { return "-".to_owned() };
+    let Some(since) = time::parse_rfc3339(since) else {
+        return "-".to_owned();
+    };
     let seconds = now.saturating_sub(since);
     match seconds {
         0..=119 => format!("{seconds}s"),
@@ -168,10 +222,19 @@ fn age(since: &str, now: u64) -> String {
 
 /// Left-aligned columns, three spaces apart, no trailing blanks.
 fn columns<const N: usize>(head: &[&str; N], rows: &[[String; N]]) -> String {
-    let rows: Vec<[String; N]> = rows.iter().map(|row| row.clone().map(|cell| escape(&cell))).collect();
+    let rows: Vec<[String; N]> = rows
+        .iter()
+        .map(|row| row.clone().map(|cell| escape(&cell)))
+        .collect();
     let width = |index: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.chars().count());
-        cells.chain(head.get(index).map(|cell| cell.len())).max().unwrap_or_default()
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(index))
+            .map(|cell| cell.chars().count());
+        cells
+            .chain(head.get(index).map(|cell| cell.len()))
+            .max()
+            .unwrap_or_default()
     };
     let mut out = String::new();
     let mut line = |cells: &mut dyn Iterator<Item = &str>| {

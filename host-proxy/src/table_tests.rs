@@ -19,7 +19,9 @@ pub(crate) fn container(name: &str, state: ContainerState, restarts: u32) -> Con
 }
 
 pub(crate) fn running() -> ContainerState {
-    ContainerState::Running { started_at: "2026-01-01T00:00:05Z".to_owned() }
+    ContainerState::Running {
+        started_at: "2026-01-01T00:00:05Z".to_owned(),
+    }
 }
 
 fn terminated(code: i32) -> ContainerState {
@@ -58,7 +60,10 @@ pub(crate) fn report(containers: Vec<ContainerStatus>) -> PodReport {
 fn the_table_is_exactly_this() {
     let mut app = container("app", running(), 1);
     app.last_state = Some(terminated(3));
-    let waiting = ContainerState::Waiting { reason: "CrashLoopBackOff".to_owned(), message: None };
+    let waiting = ContainerState::Waiting {
+        reason: "CrashLoopBackOff".to_owned(),
+        message: None,
+    };
     let answer = StatusAnswer {
         link: Link::Connected,
         pod: Some(report(vec![app, container("log\u{1b}[2J", waiting, 12)])),
@@ -89,7 +94,9 @@ LAST SEEN   TYPE      REASON    OBJECT                 MESSAGE
 #[test]
 fn without_a_pod_and_without_a_link_it_says_so() {
     let answer = StatusAnswer {
-        link: Link::Connecting { reason: "connection refused".to_owned() },
+        link: Link::Connecting {
+            reason: "connection refused".to_owned(),
+        },
         pod: None,
         events: Vec::new(),
     };
@@ -99,14 +106,26 @@ fn without_a_pod_and_without_a_link_it_says_so() {
 
 #[test]
 fn changes_are_short_lines() {
-    let before = report(vec![container("app", running(), 0), container("log", running(), 0)]);
-    let first = ["web: container app running", "web: container log running", "web: Running", "web: ready"];
+    let before = report(vec![
+        container("app", running(), 0),
+        container("log", running(), 0),
+    ]);
+    let first = [
+        "web: container app running",
+        "web: container log running",
+        "web: Running",
+        "web: ready",
+    ];
     assert_eq!(changes(None, &before), first);
     assert_eq!(changes(Some(&before), &before), [""; 0]);
     let mut after = before.clone();
-    after.status.container_statuses = vec![container("app", running(), 1), container("log", terminated(3), 0)];
+    after.status.container_statuses =
+        vec![container("app", running(), 1), container("log", terminated(3), 0)];
     assert_eq!(
         changes(Some(&before), &after),
-        ["web: container app running (restart 1)", "web: container log ended: Error, exit code 3"]
+        [
+            "web: container app running (restart 1)",
+            "web: container log ended: Error, exit code 3"
+        ]
     );
 }

@@ -52,7 +52,9 @@ impl Snapshot {
     /// What is known before anything is.
     pub fn new() -> Self {
         Self {
-            link: Link::Connecting { reason: String::new() },
+            link: Link::Connecting {
+                reason: String::new(),
+            },
             session: None,
             report: None,
             events: VecDeque::new(),
@@ -84,8 +86,14 @@ impl Snapshot {
         if let Link::Connecting { reason } = &self.link {
             return Err(format!("the enclave is not connected: {reason}"));
         }
-        let Some(report) = &self.report else { return Err("no Pod yet".to_owned()) };
-        let ready = report.status.conditions.iter().find(|condition| condition.r#type == "Ready");
+        let Some(report) = &self.report else {
+            return Err("no Pod yet".to_owned());
+        };
+        let ready = report
+            .status
+            .conditions
+            .iter()
+            .find(|condition| condition.r#type == "Ready");
         match ready {
             Some(condition) if condition.status == "True" => Ok(()),
             Some(condition) => Err(condition

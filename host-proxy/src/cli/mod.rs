@@ -76,7 +76,14 @@ pub enum Verb {
 
 impl Verb {
     /// All of them, in the order of the help.
-    pub const ALL: [Self; 6] = [Self::Up, Self::Serve, Self::Apply, Self::Status, Self::Logs, Self::Stop];
+    pub const ALL: [Self; 6] = [
+        Self::Up,
+        Self::Serve,
+        Self::Apply,
+        Self::Status,
+        Self::Logs,
+        Self::Stop,
+    ];
 
     /// As typed.
     pub fn name(self) -> &'static str {

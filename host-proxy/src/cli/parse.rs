@@ -35,7 +35,12 @@ impl std::error::Error for UsageError {}
 /// Parses the arguments after the program's name.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut arguments = arguments.into_iter();
-    let fail = |mistake| Err(UsageError { verb: None, mistakes: vec![mistake] });
+    let fail = |mistake| {
+        Err(UsageError {
+            verb: None,
+            mistakes: vec![mistake],
+        })
+    };
     let Some(first) = arguments.next() else {
         return fail("a command is missing".to_owned());
     };
@@ -52,7 +57,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
         Some(verb) => Flags::collect(verb, Parser::from_args(arguments)),
         None => {
             let names = Verb::ALL.map(Verb::name);
-            fail(format!("`{first}` is not a command{}", suggestion(&first, &names)))
+            fail(format!(
+                "`{first}` is not a command{}",
+                suggestion(&first, &names)
+            ))
         }
     }
 }
@@ -65,12 +73,29 @@ fn verb_of(name: &str) -> Option<Verb> {
 fn long_flags(verb: Verb) -> &'static [&'static str] {
     match verb {
         Verb::Up => &[
-            "file", "images", "name", "backend", "init", "publish", "ingress-address", "http-address",
-            "log-format", "state-dir", "help",
+            "file",
+            "images",
+            "name",
+            "backend",
+            "init",
+            "publish",
+            "ingress-address",
+            "http-address",
+            "log-format",
+            "state-dir",
+            "help",
         ],
         Verb::Serve => &[
-            "enclave", "file", "images", "name", "publish", "ingress-address", "http-address", "log-format",
-            "state-dir", "help",
+            "enclave",
+            "file",
+            "images",
+            "name",
+            "publish",
+            "ingress-address",
+            "http-address",
+            "log-format",
+            "state-dir",
+            "help",
         ],
         Verb::Apply => &["file", "images", "name", "state-dir", "help"],
         Verb::Status => &["output", "watch", "name", "state-dir", "help"],
@@ -146,16 +171,21 @@ impl Flags {
         let _ = parser.optional_value();
         let hint = match suggestion(name, long_flags(verb)) {
             hint if hint.is_empty() => hint,
-            _ => nearest(name, long_flags(verb)).map(|flag| format!("; did you mean `--{flag}`?")).unwrap_or_default(),
+            _ => nearest(name, long_flags(verb))
+                .map(|flag| format!("; did you mean `--{flag}`?"))
+                .unwrap_or_default(),
         };
-        self.mistakes.push(format!("`{typed}` is not an option of `{}`{hint}", verb.name()));
+        self.mistakes
+            .push(format!("`{typed}` is not an option of `{}`{hint}", verb.name()));
     }
 
     fn value(&mut self, verb: Verb, value: &str) {
         if verb == Verb::Logs && self.container.is_none() {
             self.container = Some(value.to_owned());
         } else if matches!(verb, Verb::Up | Verb::Apply) {
-            self.mistakes.push(format!("unexpected argument `{value}`; a manifest is given as `-f {value}`"));
+            self.mistakes.push(format!(
+                "unexpected argument `{value}`; a manifest is given as `-f {value}`"
+            ));
         } else {
             self.mistakes.push(format!("unexpected argument `{value}`"));
         }
@@ -192,20 +222,31 @@ impl Flags {
             "enclave" => self.enclave = Some(text),
             "publish" => self.publish.push(publish(&text)?),
             "ingress-address" => {
-                let address = text.parse().map_err(|_| format!("`{text}` is not an IP address"))?;
+                let address = text
+                    .parse()
+                    .map_err(|_| format!("`{text}` is not an IP address"))?;
                 self.ingress_address = Some(address);
             }
             "http-address" => self.http_address = Some(http_address(&text)?),
             "log-format" => {
-                self.log_format = Some(choice(&text, &[("text", LogFormat::Text), ("json", LogFormat::Json)])?);
+                self.log_format = Some(choice(
+                    &text,
+                    &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                )?);
             }
             "output" => {
-                let all = [("table", Output::Table), ("json", Output::Json), ("yaml", Output::Yaml)];
+                let all = [
+                    ("table", Output::Table),
+                    ("json", Output::Json),
+                    ("yaml", Output::Yaml),
+                ];
                 self.output = Some(choice(&text, &all)?);
             }
             "backend" => choice(&text, &[("local", ())])?,
             "grace" => {
-                let grace = text.parse().map_err(|_| format!("`{text}` is not a number of seconds"))?;
+                let grace = text
+                    .parse()
+                    .map_err(|_| format!("`{text}` is not a number of seconds"))?;
                 self.grace = Some(grace);
             }
             _ => {}
@@ -215,19 +256,25 @@ impl Flags {
 
     fn finish(mut self, verb: Verb) -> Result<Command, UsageError> {
         if matches!(verb, Verb::Up | Verb::Apply) && self.files.is_empty() {
-            self.mistakes.push("a manifest is missing: add `-f FILE`".to_owned());
+            self.mistakes
+                .push("a manifest is missing: add `-f FILE`".to_owned());
         }
         if verb == Verb::Serve && self.enclave.is_none() {
-            self.mistakes.push("the enclave is missing: add `--enclave vsock:CID`".to_owned());
+            self.mistakes
+                .push("the enclave is missing: add `--enclave vsock:CID`".to_owned());
         }
         for (index, one) in self.publish.iter().enumerate() {
             let twice = |other: &Publish| one.host != 0 && other.host == one.host;
             if self.publish.iter().take(index).any(twice) {
-                self.mistakes.push(format!("--publish: port {} outside is given twice", one.host));
+                self.mistakes
+                    .push(format!("--publish: port {} outside is given twice", one.host));
             }
         }
         if !self.mistakes.is_empty() {
-            return Err(UsageError { verb: Some(verb), mistakes: self.mistakes });
+            return Err(UsageError {
+                verb: Some(verb),
+                mistakes: self.mistakes,
+            });
         }
         let (files, images) = (self.files, self.images);
         let (ingress, http, format) = match verb {
@@ -242,16 +289,39 @@ impl Flags {
         };
         let target = self.target;
         Ok(match verb {
-            Verb::Up => Command::Up(Up { files, images, target, init: self.init, serving }),
-            Verb::Serve => {
-                Command::Serve(Serve { enclave: self.enclave.unwrap_or_default(), files, images, target, serving })
-            }
-            Verb::Apply => Command::Apply { target, files, images },
-            Verb::Status => {
-                Command::Status { target, output: self.output.unwrap_or(Output::Table), watch: self.watch }
-            }
-            Verb::Logs => Command::Logs { target, container: self.container, follow: self.follow },
-            Verb::Stop => Command::Stop { target, grace: self.grace },
+            Verb::Up => Command::Up(Up {
+                files,
+                images,
+                target,
+                init: self.init,
+                serving,
+            }),
+            Verb::Serve => Command::Serve(Serve {
+                enclave: self.enclave.unwrap_or_default(),
+                files,
+                images,
+                target,
+                serving,
+            }),
+            Verb::Apply => Command::Apply {
+                target,
+                files,
+                images,
+            },
+            Verb::Status => Command::Status {
+                target,
+                output: self.output.unwrap_or(Output::Table),
+                watch: self.watch,
+            },
+            Verb::Logs => Command::Logs {
+                target,
+                container: self.container,
+                follow: self.follow,
+            },
+            Verb::Stop => Command::Stop {
+                target,
+                grace: self.grace,
+            },
         })
     }
 }
@@ -262,11 +332,12 @@ const HTTP_PORT: u16 = 9090;
 /// The name becomes a directory: a DNS label, as Kubernetes names are.
 fn name(text: &str) -> Result<String, String> {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let good = text.len() <= 63
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-');
-    if good { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a name: use a-z, 0-9 and -")) }
+    let good = text.len() <= 63 && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-');
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is not a name: use a-z, 0-9 and -"))
+    }
 }
 
 fn publish(text: &str) -> Result<Publish, String> {
@@ -283,18 +354,25 @@ fn http_address(text: &str) -> Result<Option<SocketAddr>, String> {
     if text == "none" {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| format!("`{text}` is not IP:PORT, for instance 127.0.0.1:9090, or none"))
+    text.parse()
+        .map(Some)
+        .map_err(|_| format!("`{text}` is not IP:PORT, for instance 127.0.0.1:9090, or none"))
 }
 
 fn choice<T: Copy>(text: &str, all: &[(&str, T)]) -> Result<T, String> {
-    all.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
-        format!("`{text}` is not one of: {}", names.join(", "))
-    })
+    all.iter()
+        .find(|(name, _)| *name == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+            format!("`{text}` is not one of: {}", names.join(", "))
+        })
 }
 
 fn suggestion(typed: &str, known: &[&'static str]) -> String {
-    nearest(typed, known).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+    nearest(typed, known)
+        .map(|name| format!("; did you mean `{name}`?"))
+        .unwrap_or_default()
 }
 
 /// The known word at an edit distance of at most 2, or one that starts with what was typed.
@@ -303,7 +381,10 @@ fn nearest(typed: &str, known: &[&'static str]) -> Option<&'static str> {
     if best.0 <= 2 && best.0 < typed.chars().count() {
         return Some(best.1);
     }
-    known.iter().copied().find(|name| typed.len() >= 3 && name.starts_with(typed))
+    known
+        .iter()
+        .copied()
+        .find(|name| typed.len() >= 3 && name.starts_with(typed))
 }
 
 /// Levenshtein distance, one row at a time.

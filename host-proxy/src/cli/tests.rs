@@ -12,20 +12,30 @@ fn mistakes(line: &str) -> Vec<String> {
 
 #[test]
 fn up_has_the_documented_defaults() {
-    let Ok(Command::Up(up)) = run("up -f pod.yaml --file more.yaml --images images") else { panic!("not up") };
+    let Ok(Command::Up(up)) = run("up -f pod.yaml --file more.yaml --images images") else {
+        panic!("not up")
+    };
     assert_eq!(up.files, [PathBuf::from("pod.yaml"), PathBuf::from("more.yaml")]);
     assert_eq!(up.images, Some(PathBuf::from("images")));
     assert_eq!(up.serving.ingress_address.to_string(), "127.0.0.1");
-    assert_eq!(up.serving.http_address.map(|a| a.to_string()).as_deref(), Some("127.0.0.1:9090"));
+    assert_eq!(
+        up.serving.http_address.map(|a| a.to_string()).as_deref(),
+        Some("127.0.0.1:9090")
+    );
     assert_eq!(up.serving.log_format, LogFormat::Text);
     assert_eq!(up.target, Target::default());
 }
 
 #[test]
 fn serve_has_the_documented_defaults() {
-    let Ok(Command::Serve(serve)) = run("serve --enclave vsock:16") else { panic!("not serve") };
+    let Ok(Command::Serve(serve)) = run("serve --enclave vsock:16") else {
+        panic!("not serve")
+    };
     assert_eq!(serve.enclave, "vsock:16");
-    assert_eq!(serve.serving.http_address.map(|a| a.to_string()).as_deref(), Some("0.0.0.0:9090"));
+    assert_eq!(
+        serve.serving.http_address.map(|a| a.to_string()).as_deref(),
+        Some("0.0.0.0:9090")
+    );
     assert_eq!(serve.serving.log_format, LogFormat::Json);
 }
 
@@ -33,8 +43,22 @@ fn serve_has_the_documented_defaults() {
 fn every_value_is_read() {
     let line = "up -fpod.yaml --name=web --backend local --init ./init -p 8080:80 --publish 0:443 \
                 --ingress-address ::1 --http-address none --log-format json --state-dir /run/x";
-    let Ok(Command::Up(up)) = run(line) else { panic!("not up") };
-    assert_eq!(up.serving.publish, [Publish { host: 8080, container: 80 }, Publish { host: 0, container: 443 }]);
+    let Ok(Command::Up(up)) = run(line) else {
+        panic!("not up")
+    };
+    assert_eq!(
+        up.serving.publish,
+        [
+            Publish {
+                host: 8080,
+                container: 80
+            },
+            Publish {
+                host: 0,
+                container: 443
+            }
+        ]
+    );
     assert_eq!(up.serving.http_address, None);
     assert_eq!(up.target.name.as_deref(), Some("web"));
     assert_eq!(up.target.state_dir, Some(PathBuf::from("/run/x")));
@@ -42,16 +66,33 @@ fn every_value_is_read() {
 
 #[test]
 fn client_commands() {
-    let target = Target { name: Some("web".to_owned()), state_dir: None };
+    let target = Target {
+        name: Some("web".to_owned()),
+        state_dir: None,
+    };
     assert_eq!(
         run("logs -f app --name web"),
-        Ok(Command::Logs { target: target.clone(), container: Some("app".to_owned()), follow: true })
+        Ok(Command::Logs {
+            target: target.clone(),
+            container: Some("app".to_owned()),
+            follow: true
+        })
     );
     assert_eq!(
         run("status -o yaml --name web"),
-        Ok(Command::Status { target: target.clone(), output: Output::Yaml, watch: false })
+        Ok(Command::Status {
+            target: target.clone(),
+            output: Output::Yaml,
+            watch: false
+        })
     );
-    assert_eq!(run("stop --grace 3 --name web"), Ok(Command::Stop { target, grace: Some(3) }));
+    assert_eq!(
+        run("stop --grace 3 --name web"),
+        Ok(Command::Stop {
+            target,
+            grace: Some(3)
+        })
+    );
 }
 
 #[test]
@@ -68,16 +109,37 @@ fn all_mistakes_are_reported_at_once() {
             "a manifest is missing: add `-f FILE`",
         ]
     );
-    assert_eq!(mistakes("serve"), ["the enclave is missing: add `--enclave vsock:CID`"]);
-    assert_eq!(mistakes("stop --grace soon"), ["--grace: `soon` is not a number of seconds"]);
-    assert_eq!(mistakes("up -f a -p 1:2 -p 1:3"), ["--publish: port 1 outside is given twice"]);
-    assert_eq!(mistakes("up -f a --name ../b"), ["--name: `../b` is not a name: use a-z, 0-9 and -"]);
-    assert_eq!(mistakes("up -f"), ["--file: a value is missing", "a manifest is missing: add `-f FILE`"]);
+    assert_eq!(
+        mistakes("serve"),
+        ["the enclave is missing: add `--enclave vsock:CID`"]
+    );
+    assert_eq!(
+        mistakes("stop --grace soon"),
+        ["--grace: `soon` is not a number of seconds"]
+    );
+    assert_eq!(
+        mistakes("up -f a -p 1:2 -p 1:3"),
+        ["--publish: port 1 outside is given twice"]
+    );
+    assert_eq!(
+        mistakes("up -f a --name ../b"),
+        ["--name: `../b` is not a name: use a-z, 0-9 and -"]
+    );
+    assert_eq!(
+        mistakes("up -f"),
+        [
+            "--file: a value is missing",
+            "a manifest is missing: add `-f FILE`"
+        ]
+    );
 }
 
 #[test]
 fn commands_are_suggested() {
-    assert_eq!(mistakes("statsu"), ["`statsu` is not a command; did you mean `status`?"]);
+    assert_eq!(
+        mistakes("statsu"),
+        ["`statsu` is not a command; did you mean `status`?"]
+    );
     assert_eq!(mistakes("frobnicate"), ["`frobnicate` is not a command"]);
     assert_eq!(mistakes(""), ["a command is missing"]);
 }
@@ -85,10 +147,16 @@ fn commands_are_suggested() {
 #[test]
 fn help_is_there_for_every_command() {
     for verb in Verb::ALL {
-        assert_eq!(run(&format!("{} --help", verb.name())), Ok(Command::Help(Some(verb))));
-        for flag in long_flags(verb).iter().filter(|flag| **flag != "help" ) {
+        assert_eq!(
+            run(&format!("{} --help", verb.name())),
+            Ok(Command::Help(Some(verb)))
+        );
+        for flag in long_flags(verb).iter().filter(|flag| **flag != "help") {
             let text = crate::cli::help_text(Some(verb));
-            assert!(text.contains(&format!("--{flag}")) || text.contains("-f FILE") || text.contains("-o "), "{flag}");
+            assert!(
+                text.contains(&format!("--{flag}")) || text.contains("-f FILE") || text.contains("-o "),
+                "{flag}"
+            );
         }
     }
     assert_eq!(run("help"), Ok(Command::Help(None)));

@@ -38,7 +38,10 @@ mod tests {
         let mut nominal = FIRST;
         for _ in 0..20 {
             let pause = backoff.next();
-            assert!(pause >= nominal / 2 && pause <= nominal, "{pause:?} of {nominal:?}");
+            assert!(
+                pause >= nominal / 2 && pause <= nominal,
+                "{pause:?} of {nominal:?}"
+            );
             nominal = (nominal * 2).min(LONGEST);
         }
     }

@@ -83,33 +83,52 @@ pub(super) async fn connect(
     events_after: u64,
 ) -> Result<Connection, ConnectError> {
     let failed = |error: &dyn std::error::Error| ConnectError::Failed(error.to_string());
-    let stream = enclave.open(CONTROL_PORT, None, StreamKind::Control).await.map_err(|error| match error {
-        OpenError::Refused(manifest_sync::link::StreamReply::Version) => ConnectError::Refused {
-            reason: RefusedReason::Version,
-            message: error.to_string(),
-        },
-        _ => failed(&error),
-    })?;
+    let stream = enclave
+        .open(CONTROL_PORT, None, StreamKind::Control)
+        .await
+        .map_err(|error| match error {
+            OpenError::Refused(manifest_sync::link::StreamReply::Version) => ConnectError::Refused {
+                reason: RefusedReason::Version,
+                message: error.to_string(),
+            },
+            _ => failed(&error),
+        })?;
     let (read, write) = tokio::io::split(stream);
     let (outgoing, queued) = mpsc::channel(QUEUE);
     let (received, mut incoming) = mpsc::channel(QUEUE);
     let reader = tokio::spawn(read_messages(read, received));
     let writer = tokio::spawn(write_messages(write, queued));
-    let hello = ToEnclave::Hello { version: VERSION, session, events_after };
+    let hello = ToEnclave::Hello {
+        version: VERSION,
+        session,
+        events_after,
+    };
     let _ = outgoing.send(Outgoing::Message(hello)).await;
     let answer = tokio::time::timeout(HELLO_TIMEOUT, incoming.recv()).await;
-    let mut connection =
-        Connection { session: String::new(), bundle: None, incoming, outgoing, reader, writer };
+    let mut connection = Connection {
+        session: String::new(),
+        bundle: None,
+        incoming,
+        outgoing,
+        reader,
+        writer,
+    };
     match answer {
         Ok(Some(Ok(FromEnclave::Welcome { session, bundle, .. }))) => {
             connection.session = session;
             connection.bundle = bundle;
             Ok(connection)
         }
-        Ok(Some(Ok(FromEnclave::Refused { reason, message }))) => Err(ConnectError::Refused { reason, message }),
-        Ok(Some(Ok(_))) => Err(ConnectError::Failed("the enclave did not begin with Welcome".to_owned())),
+        Ok(Some(Ok(FromEnclave::Refused { reason, message }))) => {
+            Err(ConnectError::Refused { reason, message })
+        }
+        Ok(Some(Ok(_))) => Err(ConnectError::Failed(
+            "the enclave did not begin with Welcome".to_owned(),
+        )),
         Ok(Some(Err(reason))) => Err(ConnectError::Failed(reason)),
-        Ok(None) => Err(ConnectError::Failed("the connection was closed before Welcome".to_owned())),
+        Ok(None) => Err(ConnectError::Failed(
+            "the connection was closed before Welcome".to_owned(),
+        )),
         Err(_) => Err(ConnectError::Failed("no answer to Hello".to_owned())),
     }
 }
@@ -141,7 +160,10 @@ async fn forward(
 ) -> Result<(), String> {
     loop {
         match conversation.next_message() {
-            Ok(Some(message)) => received.send(Ok(message)).await.map_err(|_| "nobody listens".to_owned())?,
+            Ok(Some(message)) => received
+                .send(Ok(message))
+                .await
+                .map_err(|_| "nobody listens".to_owned())?,
             Ok(None) => return Ok(()),
             Err(error) => return Err(format!("the enclave is not understood: {error}")),
         }
@@ -177,7 +199,10 @@ pub(super) async fn serve_blob(
 ) -> Result<(), io::Error> {
     let size = file.metadata()?.len();
     let kind = StreamKind::Blob { request, size };
-    let mut stream = enclave.open(CONTROL_PORT, Some(session), kind).await.map_err(io::Error::other)?;
+    let mut stream = enclave
+        .open(CONTROL_PORT, Some(session), kind)
+        .await
+        .map_err(io::Error::other)?;
     let mut file = tokio::fs::File::from_std(file).take(size);
     let mut buffer = vec![0; BLOB_BUFFER];
     loop {

@@ -154,12 +154,13 @@ impl<'a> Conversation<'a> {
     async fn take(&mut self, message: FromEnclave) -> Result<Option<End>, Failure> {
         match message {
             FromEnclave::Welcome { .. } => return Ok(Some(End::Lost("a second Welcome".to_owned()))),
-            FromEnclave::Refused { reason: RefusedReason::AlreadyApplied, message } => {
-                match std::mem::replace(&mut self.applying, Applying::Nobody) {
-                    Applying::Wish(reply) => drop(reply.send(Err(ApplyError::Another(message)))),
-                    _ => return Err(refused(RefusedReason::AlreadyApplied, &message)),
-                }
-            }
+            FromEnclave::Refused {
+                reason: RefusedReason::AlreadyApplied,
+                message,
+            } => match std::mem::replace(&mut self.applying, Applying::Nobody) {
+                Applying::Wish(reply) => drop(reply.send(Err(ApplyError::Another(message)))),
+                _ => return Err(refused(RefusedReason::AlreadyApplied, &message)),
+            },
             FromEnclave::Refused { reason, message } => return Err(refused(reason, &message)),
             FromEnclave::Applied { digest, warnings } => {
                 for warning in &warnings {
@@ -181,10 +182,14 @@ impl<'a> Conversation<'a> {
             }
             FromEnclave::NeedBlob { request, digest } => self.need_blob(request, digest).await,
             FromEnclave::Status { report } => {
-                self.control.publisher.send_modify(|snapshot| snapshot.report = Some(*report));
+                self.control
+                    .publisher
+                    .send_modify(|snapshot| snapshot.report = Some(*report));
             }
             FromEnclave::Event { event } => {
-                self.control.publisher.send_modify(|snapshot| snapshot.push_event(event));
+                self.control
+                    .publisher
+                    .send_modify(|snapshot| snapshot.push_event(event));
             }
             FromEnclave::Pong { counters, .. } => {
                 self.control.publisher.send_if_modified(|snapshot| {
@@ -212,7 +217,9 @@ impl<'a> Conversation<'a> {
         }
         self.send(ToEnclave::FinishedAck);
         self.connection.flush().await;
-        self.control.publisher.send_modify(|snapshot| snapshot.link = Link::Finished);
+        self.control
+            .publisher
+            .send_modify(|snapshot| snapshot.link = Link::Finished);
         End::Finished(exit_code)
     }
 
@@ -230,7 +237,9 @@ impl<'a> Conversation<'a> {
                     if let Err(error) = serve_blob(&enclave, session, request, file).await {
                         log::warn!("blob {digest}: {error}");
                         let message = error.to_string();
-                        let _ = outgoing.send(Outgoing::Message(ToEnclave::BlobUnavailable { request, message })).await;
+                        let _ = outgoing
+                            .send(Outgoing::Message(ToEnclave::BlobUnavailable { request, message }))
+                            .await;
                     }
                 });
             }
@@ -258,7 +267,10 @@ impl<'a> Conversation<'a> {
                 let bundle = Bundle::new(bundle);
                 match &self.applied {
                     Some(there) if *there == bundle.digest => {
-                        let _ = reply.send(Ok(Applied { digest: bundle.digest, warnings: Vec::new() }));
+                        let _ = reply.send(Ok(Applied {
+                            digest: bundle.digest,
+                            warnings: Vec::new(),
+                        }));
                     }
                     Some(there) => drop(reply.send(Err(ApplyError::Another(there.clone())))),
                     None => {

@@ -32,7 +32,7 @@ const JSON: &str = "application/json";
 type Answer = Response<AnswerBody>;
 
 /// Answers one request. `follows` is set when the answer has no end of its own.
-pub async fn answer(request: Request<Incoming>, site: &Site, access: Access, follows: &AtomicBool) -> Answer {
+pub(super) async fn answer(request: Request<Incoming>, site: &Site, access: Access, follows: &AtomicBool) -> Answer {
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();
     match (request.method(), path.as_str()) {
@@ -62,9 +62,10 @@ pub async fn answer(request: Request<Incoming>, site: &Site, access: Access, fol
         (_, "/livez" | "/readyz" | "/status" | "/events" | "/metrics" | "/logs") => {
             text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n")
         }
-        (_, "/apply" | "/stop") if access == Access::ReadOnly => {
-            text(StatusCode::FORBIDDEN, "only over the Unix socket: use host-proxy apply or stop\n")
-        }
+        (_, "/apply" | "/stop") if access == Access::ReadOnly => text(
+            StatusCode::FORBIDDEN,
+            "only over the Unix socket: use host-proxy apply or stop\n",
+        ),
         (_, "/apply" | "/stop") => text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n"),
         _ => text(
             StatusCode::NOT_FOUND,
@@ -83,16 +84,29 @@ fn livez(site: &Site) -> Answer {
 
 /// The value of `name` in `a=1&b=2`. Names of containers need no escapes.
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value)
 }
 
 fn logs(site: &Site, query: &str, follows: &AtomicBool) -> Answer {
     let follow = parameter(query, "follow").is_some_and(|value| value != "0" && value != "false");
-    let container = parameter(query, "container").filter(|name| !name.is_empty()).map(str::to_owned);
-    let format = if parameter(query, "format") == Some("json") { LogFormat::Json } else { LogFormat::Text };
+    let container = parameter(query, "container")
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned);
+    let format = if parameter(query, "format") == Some("json") {
+        LogFormat::Json
+    } else {
+        LogFormat::Text
+    };
     if let Some(name) = &container {
         let view = site.view.borrow();
-        let statuses = view.report.iter().flat_map(|report| &report.status.container_statuses);
+        let statuses = view
+            .report
+            .iter()
+            .flat_map(|report| &report.status.container_statuses);
         let known: Vec<_> = statuses.map(|status| status.name.as_str()).collect();
         if !known.is_empty() && !known.contains(&name.as_str()) {
             let message = format!("the Pod has no container {name}; it has: {}\n", known.join(", "));
@@ -101,10 +115,15 @@ fn logs(site: &Site, query: &str, follows: &AtomicBool) -> Answer {
     }
     follows.store(follow, Relaxed);
     let (pieces, body) = mpsc::channel(4);
-    let style = Style { format, raw: Raw::Yes };
+    let style = Style {
+        format,
+        raw: Raw::Yes,
+    };
     tokio::spawn(send_lines(site.logs.reader(), pieces, container, style, follow));
     let mut answer = Response::new(AnswerBody::Pieces(body));
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
     answer
 }
 
@@ -148,7 +167,12 @@ struct Message {
 }
 
 fn message(status: StatusCode, message: impl Into<String>) -> Answer {
-    json(status, &Message { message: message.into() })
+    json(
+        status,
+        &Message {
+            message: message.into(),
+        },
+    )
 }
 
 async fn apply(request: Request<Incoming>, site: &Site) -> Answer {
@@ -156,11 +180,19 @@ async fn apply(request: Request<Incoming>, site: &Site) -> Answer {
     let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(request.into_body(), limit).collect()).await;
     let bundle = match body {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => return message(StatusCode::PAYLOAD_TOO_LARGE, format!("a bundle has at most {limit} bytes")),
+        Ok(Err(_)) => {
+            return message(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("a bundle has at most {limit} bytes"),
+            );
+        }
         Err(_) => return message(StatusCode::REQUEST_TIMEOUT, "the bundle did not arrive in time"),
     };
     let (reply, verdict) = oneshot::channel();
-    let wish = control::Request::Apply { bundle: bundle.to_vec(), reply };
+    let wish = control::Request::Apply {
+        bundle: bundle.to_vec(),
+        reply,
+    };
     if site.control.send(wish).await.is_err() {
         return message(StatusCode::SERVICE_UNAVAILABLE, "the proxy is ending");
     }
@@ -168,7 +200,10 @@ async fn apply(request: Request<Incoming>, site: &Site) -> Answer {
         Ok(Ok(Ok(applied))) => json(StatusCode::OK, &applied),
         Ok(Ok(Err(ApplyError::Rejected(rejection)))) => json(StatusCode::UNPROCESSABLE_ENTITY, &rejection),
         Ok(Ok(Err(error))) => message(StatusCode::CONFLICT, error.to_string()),
-        Ok(Err(_)) | Err(_) => message(StatusCode::SERVICE_UNAVAILABLE, "the enclave did not answer in time"),
+        Ok(Err(_)) | Err(_) => message(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the enclave did not answer in time",
+        ),
     }
 }
 
@@ -201,6 +236,8 @@ fn json(status: StatusCode, value: &impl Serialize) -> Answer {
 fn whole(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Answer {
     let mut answer = Response::new(AnswerBody::Whole(Some(bytes)));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     answer
 }

@@ -8,7 +8,7 @@ use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::mpsc;
 
 /// A body.
-pub enum AnswerBody {
+pub(super) enum AnswerBody {
     /// All of it at once; taken when sent.
     Whole(Option<Bytes>),
     /// Pieces from a task.
@@ -25,7 +25,9 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Pieces(pieces) => pieces.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
+            Self::Pieces(pieces) => pieces
+                .poll_recv(context)
+                .map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
         }
     }
 }

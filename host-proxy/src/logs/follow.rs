@@ -94,7 +94,11 @@ impl Follower {
 
     /// Reads one stream to its end.
     async fn stream(&mut self, session: String, until: Until) -> std::io::Result<()> {
-        let kind = StreamKind::Logs { container: None, after: self.cursor, follow: until == Until::PodEnds };
+        let kind = StreamKind::Logs {
+            container: None,
+            after: self.cursor,
+            follow: until == Until::PodEnds,
+        };
         let open = self.enclave.open(CONTROL_PORT, Some(session), kind).await;
         let mut stream = open.map_err(std::io::Error::other)?;
         let mut decoder = Decoder::new();
@@ -123,9 +127,17 @@ impl Follower {
         let line = match entry {
             Entry::Record(record) => self.join(record),
             Entry::Dropped(dropped) => {
-                let text = format!("-- {} log records dropped in the enclave: nobody read them in time --", dropped.records);
+                let text = format!(
+                    "-- {} log records dropped in the enclave: nobody read them in time --",
+                    dropped.records
+                );
                 let time_ms = crate::time::now() * 1000;
-                Some(Line { time_ms, container: String::new(), source: Source::System, text: text.into_bytes() })
+                Some(Line {
+                    time_ms,
+                    container: String::new(),
+                    source: Source::System,
+                    text: text.into_bytes(),
+                })
             }
         };
         if let Some(line) = line {
@@ -148,6 +160,11 @@ impl Follower {
             self.parts.insert(key, text);
             return None;
         }
-        Some(Line { time_ms: record.time_ns / 1_000_000, container: record.container, source, text })
+        Some(Line {
+            time_ms: record.time_ns / 1_000_000,
+            container: record.container,
+            source,
+            text,
+        })
     }
 }

@@ -49,7 +49,9 @@ impl Line {
         let mut out = format!("{:width$} | ", escape(&self.container)).into_bytes();
         match raw {
             Raw::Yes => out.extend_from_slice(&self.text),
-            Raw::No => out.extend_from_slice(escape_but_tabs(&String::from_utf8_lossy(&self.text)).as_bytes()),
+            Raw::No => {
+                out.extend_from_slice(escape_but_tabs(&String::from_utf8_lossy(&self.text)).as_bytes())
+            }
         }
         out.push(b'\n');
         out
@@ -60,7 +62,12 @@ impl Line {
         let seconds = format_rfc3339(self.time_ms / 1000);
         let time = format!("{}.{:03}Z", seconds.trim_end_matches('Z'), self.time_ms % 1000);
         let log = String::from_utf8_lossy(&self.text);
-        let shape = Shape { time, container: &self.container, stream: self.source, log };
+        let shape = Shape {
+            time,
+            container: &self.container,
+            stream: self.source,
+            log,
+        };
         let mut out = serde_json::to_vec(&shape).unwrap_or_default();
         out.push(b'\n');
         out
@@ -94,7 +101,10 @@ mod tests {
             text: b"a\tb\x1b[31m\xff\"".to_vec(),
         };
         assert_eq!(line.text(5, Raw::Yes), b"app   | a\tb\x1b[31m\xff\"\n");
-        assert_eq!(String::from_utf8_lossy(&line.text(3, Raw::No)), "app | a\tb\\u{1b}[31m\u{fffd}\"\n");
+        assert_eq!(
+            String::from_utf8_lossy(&line.text(3, Raw::No)),
+            "app | a\tb\\u{1b}[31m\u{fffd}\"\n"
+        );
         assert_eq!(
             String::from_utf8_lossy(&line.json()),
             "{\"time\":\"2026-11-21T03:04:40.042Z\",\"container\":\"app\",\"stream\":\"stderr\",\

@@ -30,7 +30,11 @@ impl Style {
     /// `format` for standard output, whatever that is.
     pub fn of_stdout(format: LogFormat) -> Self {
         use std::io::IsTerminal as _;
-        let raw = if std::io::stdout().is_terminal() { Raw::No } else { Raw::Yes };
+        let raw = if std::io::stdout().is_terminal() {
+            Raw::No
+        } else {
+            Raw::Yes
+        };
         Self { format, raw }
     }
 
@@ -56,11 +60,18 @@ impl Printer {
     pub fn start(out: impl Write + Send + 'static, style: Style, ring: Ring) -> std::io::Result<Self> {
         let (queue, lines) = mpsc::channel(QUEUE_LINES);
         let (finished, done) = oneshot::channel();
-        std::thread::Builder::new().name("stdout".to_owned()).spawn(move || {
-            write_all(lines, out, style);
-            let _ = finished.send(());
-        })?;
-        Ok(Self { queue, done, missed: 0, ring })
+        std::thread::Builder::new()
+            .name("stdout".to_owned())
+            .spawn(move || {
+                write_all(lines, out, style);
+                let _ = finished.send(());
+            })?;
+        Ok(Self {
+            queue,
+            done,
+            missed: 0,
+            ring,
+        })
     }
 
     /// Queues a line; drops it when standard output has stood still for longer than [`PATIENCE`].
@@ -101,7 +112,11 @@ fn write_all(mut lines: mpsc::Receiver<Arc<Line>>, mut out: impl Write, style: S
         while let Some(line) = next {
             width = width.max(line.container.len());
             batch.extend(style.render(&line, width));
-            next = if batch.len() < 64 << 10 { lines.try_recv().ok() } else { None };
+            next = if batch.len() < 64 << 10 {
+                lines.try_recv().ok()
+            } else {
+                None
+            };
         }
         // A closed pipe ends the printing, not the Pod: the queue is emptied into nothing.
         if open && out.write_all(&batch).and_then(|()| out.flush()).is_err() {
@@ -124,7 +139,9 @@ mod tests {
     impl Write for Gate {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             let (state, opened) = &*self.0;
-            let mut state = opened.wait_while(state.lock().expect("lock"), |state| !state.0).expect("wait");
+            let mut state = opened
+                .wait_while(state.lock().expect("lock"), |state| !state.0)
+                .expect("wait");
             state.1.extend_from_slice(bytes);
             Ok(bytes.len())
         }
@@ -138,7 +155,10 @@ mod tests {
     async fn a_stopped_terminal_loses_lines_and_is_told() {
         let gate = Gate::default();
         let ring = Ring::new();
-        let style = Style { format: LogFormat::Text, raw: Raw::Yes };
+        let style = Style {
+            format: LogFormat::Text,
+            raw: Raw::Yes,
+        };
         let mut printer = Printer::start(gate.clone(), style, ring.clone()).expect("a thread");
         let line = |text: &str| {
             Arc::new(Line {
@@ -160,8 +180,14 @@ mod tests {
         }
         printer.finish(Duration::from_secs(10)).await;
         let text = String::from_utf8(gate.0.0.lock().expect("lock").1.clone()).expect("text");
-        let notice = text.lines().find(|line| line.contains("lines dropped")).expect("a notice");
-        assert!(notice.ends_with("lines dropped: standard output is slow --"), "{notice}");
+        let notice = text
+            .lines()
+            .find(|line| line.contains("lines dropped"))
+            .expect("a notice");
+        assert!(
+            notice.ends_with("lines dropped: standard output is slow --"),
+            "{notice}"
+        );
         assert!(text.ends_with("app | after\n"), "{text}");
     }
 }

@@ -41,7 +41,10 @@ pub struct Ring {
 impl Ring {
     /// An empty ring.
     pub fn new() -> Self {
-        Self { state: Arc::default(), changed: Arc::new(watch::Sender::new(())) }
+        Self {
+            state: Arc::default(),
+            changed: Arc::new(watch::Sender::new(())),
+        }
     }
 
     /// Adds a line; the oldest make room.
@@ -52,7 +55,9 @@ impl Ring {
         state.weight += line.weight();
         state.lines.push_back(line);
         while state.weight > MAX_BYTES {
-            let Some(oldest) = state.lines.pop_front() else { break };
+            let Some(oldest) = state.lines.pop_front() else {
+                break;
+            };
             state.weight -= oldest.weight();
             state.first += 1;
         }
@@ -78,7 +83,11 @@ impl Ring {
 
     /// A reader that starts at the oldest line.
     pub fn reader(&self) -> Reader {
-        Reader { ring: self.clone(), next: 0, changed: self.changed.subscribe() }
+        Reader {
+            ring: self.clone(),
+            next: 0,
+            changed: self.changed.subscribe(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -119,7 +128,11 @@ impl Reader {
         self.changed.mark_unchanged();
         let state = self.ring.state();
         // A reader that starts late has lost nothing: it asked for what is there.
-        let lost = if self.next == 0 { 0 } else { state.first.saturating_sub(self.next) };
+        let lost = if self.next == 0 {
+            0
+        } else {
+            state.first.saturating_sub(self.next)
+        };
         let start = self.next.max(state.first);
         let skip = usize::try_from(start - state.first).unwrap_or(usize::MAX);
         let lines: Vec<_> = state.lines.iter().skip(skip).take(STEP_LINES).cloned().collect();
@@ -143,7 +156,12 @@ mod tests {
     use super::*;
 
     fn line(text: Vec<u8>) -> Arc<Line> {
-        Arc::new(Line { time_ms: 0, container: "app".to_owned(), source: Source::Stdout, text })
+        Arc::new(Line {
+            time_ms: 0,
+            container: "app".to_owned(),
+            source: Source::Stdout,
+            text,
+        })
     }
 
     #[test]

@@ -1,0 +1,24 @@
+//! The launcher side of Cloister: everything that `host-proxy` does, as a library so that its rooms have doors.
+//! Whatever an enclave sends is data here; nothing is decided that the enclave should decide.
+#![forbid(unsafe_code)]
+
+pub mod announce;
+pub mod blobs;
+pub mod bundle;
+pub mod cli;
+pub mod client;
+pub mod control;
+pub mod enclave;
+pub mod exit;
+pub mod http;
+pub mod ingress;
+pub mod logs;
+pub mod metrics;
+pub mod place;
+pub mod run;
+pub mod serving;
+pub mod signal;
+pub mod table;
+pub mod time;
+pub mod up;
+pub mod view;

@@ -1,0 +1,104 @@
+//! The commands: from options to the tasks and back to an exit code.
+
+use std::time::Duration;
+
+use manifest_sync::link::Address;
+
+use crate::announce::say;
+use crate::blobs::BlobStore;
+use crate::cli::{self, Command, Serve};
+use crate::client;
+use crate::control::Ended;
+use crate::enclave::Enclave;
+use crate::exit::{Exit, Failure};
+use crate::place;
+use crate::serving::{self, Work};
+
+/// How long an enclave that somebody else started may take to answer; a VM boots meanwhile.
+const REMOTE_FIRST: Duration = Duration::from_secs(120);
+/// How long a VM may be silent before it is taken for dead.
+const REMOTE_LOST: Duration = Duration::from_secs(60);
+
+/// Runs one command.
+pub async fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Version => print(&format!("host-proxy {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Help(verb) => print(cli::help_text(verb)),
+        Command::Up(up) => crate::up::up(up).await,
+        Command::Serve(serve) => run_serve(serve).await,
+        Command::Apply {
+            target,
+            files,
+            images,
+        } => {
+            let bundle = crate::bundle::load(&files, images.as_deref())?;
+            let applied = client::apply(&place::socket(&target)?, bundle.bundle.bytes).await?;
+            for warning in &applied.warnings {
+                say(&format!(
+                    "warning: {}",
+                    crate::table::escape(&warning.to_string())
+                ));
+            }
+            print(&format!("applied {}\n", applied.digest))
+        }
+        Command::Status {
+            target,
+            output,
+            watch,
+        } => client::status(&place::socket(&target)?, output, watch)
+            .await
+            .map(|()| Exit::Pod(0)),
+        Command::Logs {
+            target,
+            container,
+            follow,
+        } => client::logs(&place::socket(&target)?, container.as_deref(), follow)
+            .await
+            .map(|()| Exit::Pod(0)),
+        Command::Stop { target, grace } => {
+            client::stop(&place::socket(&target)?, grace).await?;
+            print("stopping\n")
+        }
+    }
+}
+
+async fn run_serve(serve: Serve) -> Result<Exit, Failure> {
+    let address: Address = serve
+        .enclave
+        .parse()
+        .map_err(|error| Failure::new(Exit::Usage, format!("--enclave: {error}")))?;
+    let loaded = match serve.files.is_empty() {
+        true => None,
+        false => Some(crate::bundle::load(&serve.files, serve.images.as_deref())?),
+    };
+    let state = place::state_dir(&serve.target, "enclave");
+    place::create(&state)?;
+    let ports = loaded
+        .as_ref()
+        .map(|loaded| loaded.ports.clone())
+        .unwrap_or_default();
+    let bound = serving::bind(&state, &serve.serving, &ports).await?;
+    let work = Work {
+        enclave: Enclave::new(address),
+        state,
+        bundle: loaded.map(|loaded| loaded.bundle),
+        blobs: BlobStore::new(serve.images.as_deref()),
+        obituary: Box::new(|| None),
+        first_deadline: REMOTE_FIRST,
+        lost_deadline: REMOTE_LOST,
+    };
+    match serving::serve(bound, &serve.serving, work).await? {
+        Ended::Finished(code) => Ok(Exit::Pod(code)),
+        Ended::NeverApplied => Ok(Exit::Pod(0)),
+    }
+}
+
+/// Prints on standard output; a closed pipe is no reason to panic.
+fn print(text: &str) -> Result<Exit, Failure> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::new(Exit::Host, format!("cannot write to standard output: {error}")))?;
+    Ok(Exit::Pod(0))
+}
