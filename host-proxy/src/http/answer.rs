@@ -32,7 +32,12 @@ const JSON: &str = "application/json";
 type Answer = Response<AnswerBody>;
 
 /// Answers one request. `follows` is set when the answer has no end of its own.
-pub(super) async fn answer(request: Request<Incoming>, site: &Site, access: Access, follows: &AtomicBool) -> Answer {
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    site: &Site,
+    access: Access,
+    follows: &AtomicBool,
+) -> Answer {
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();
     match (request.method(), path.as_str()) {
