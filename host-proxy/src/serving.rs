@@ -139,6 +139,9 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
     for port in bound.ingress.counts() {
         announce::say(&format!("port {} of the Pod: {}", port.container, port.listen));
     }
+    if let Some(address) = bound.http.as_ref().and_then(|http| http.local_addr().ok()) {
+        announce::say(&format!("health and metrics: http://{address}"));
+    }
     let follow = tokio::task::spawn_local(bound.ingress.clone().follow(work.enclave.clone(), view.clone()));
     let site = Site {
         view: view.clone(),

@@ -87,6 +87,8 @@ impl Follower {
 
     /// The key as soon as the enclave is connected; `None` when nobody will tell any more.
     async fn next_session(&mut self) -> Option<String> {
+        // A closed channel keeps its last value, which may well say Connected.
+        self.view.has_changed().ok()?;
         let connected = |snapshot: &crate::view::Snapshot| snapshot.link == Link::Connected || snapshot.ended;
         let snapshot = self.view.wait_for(connected).await.ok()?;
         snapshot.session.clone()

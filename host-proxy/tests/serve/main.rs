@@ -386,6 +386,49 @@ async fn a_bundle_can_come_later() {
     assert_eq!(proxy.exit().await.0, 7);
 }
 
+/// Sends `bytes` and reads to the end.
+async fn exchange(address: &str, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    // The server may close before everything is sent.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = timeout(DEADLINE, stream.read_to_end(&mut answer))
+        .await
+        .expect("in time");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn the_http_port_is_read_only_and_survives_garbage() {
+    let mut stage = Stage::new(Manner::Honest);
+    let mut proxy = stage.serve(&["--http-address", "127.0.0.1:0"]);
+    let address = line(&mut proxy.stderr, "health and metrics: http://").await;
+    let address = address.rsplit_once("http://").expect("an address").1.to_owned();
+    stage.saw(|seen| matches!(seen, Seen::Hello { .. })).await;
+    for path in ["/apply", "/stop"] {
+        let request = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+        assert!(
+            exchange(&address, request.as_bytes())
+                .await
+                .starts_with("HTTP/1.1 403")
+        );
+    }
+    assert!(
+        exchange(&address, &[0xff; 1000])
+            .await
+            .starts_with("HTTP/1.1 400")
+    );
+    let endless = [b"GET / HTTP/1.1\r\nx: ".to_vec(), vec![b'x'; 100_000]].concat();
+    exchange(&address, &endless).await;
+    let get = exchange(&address, b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(
+        get.starts_with("HTTP/1.1 503") && get.contains("no Pod yet"),
+        "{get}"
+    );
+    proxy.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(proxy.exit().await.0, 0);
+}
+
 #[tokio::test]
 async fn wrong_flags_exit_with_64() {
     let stage = Stage::new(Manner::Honest);
