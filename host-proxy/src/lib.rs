@@ -18,6 +18,7 @@ pub mod place;
 pub mod run;
 pub mod serving;
 pub mod signal;
+pub mod source;
 pub mod table;
 pub mod time;
 pub mod up;
