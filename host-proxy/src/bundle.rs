@@ -46,22 +46,31 @@ pub fn load(files: &[PathBuf], _images: Option<&Path>) -> Result<Loaded, Failure
 }
 
 /// What this side must know of a bundle.
-pub fn describe(bytes: Vec<u8>) -> Loaded {
+fn describe(bytes: Vec<u8>) -> Loaded {
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let items = value
-        .get("items")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    let pod = items
-        .iter()
-        .find(|item| item.get("kind").is_some_and(|kind| kind == "Pod"));
-    let name = pod
+    let name = pod(&value)
         .and_then(|pod| pod.pointer("/metadata/name"))
         .and_then(Value::as_str)
         .unwrap_or("pod")
         .to_owned();
-    let containers = pod
+    Loaded {
+        ports: ports(&bytes),
+        bundle: Bundle::new(bytes),
+        name,
+    }
+}
+
+fn pod(list: &Value) -> Option<&Value> {
+    let items = list.get("items").and_then(Value::as_array)?;
+    items
+        .iter()
+        .find(|item| item.get("kind").is_some_and(|kind| kind == "Pod"))
+}
+
+/// Container port and port outside of each port that the Pod of `bundle` declares.
+pub fn ports(bundle: &[u8]) -> Vec<(u16, u16)> {
+    let value: Value = serde_json::from_slice(bundle).unwrap_or_default();
+    let containers = pod(&value)
         .and_then(|pod| pod.pointer("/spec/containers"))
         .and_then(Value::as_array);
     let port = |value: &Value, key: &str| {
@@ -70,7 +79,7 @@ pub fn describe(bytes: Vec<u8>) -> Loaded {
             .and_then(Value::as_u64)
             .and_then(|port| u16::try_from(port).ok())
     };
-    let ports = containers
+    containers
         .into_iter()
         .flatten()
         .filter_map(|container| container.get("ports")?.as_array())
@@ -79,10 +88,5 @@ pub fn describe(bytes: Vec<u8>) -> Loaded {
             let container = port(one, "containerPort")?;
             Some((container, port(one, "hostPort").unwrap_or(container)))
         })
-        .collect();
-    Loaded {
-        bundle: Bundle::new(bytes),
-        name,
-        ports,
-    }
+        .collect()
 }

@@ -137,6 +137,7 @@ async fn refusal(answer: Response<Incoming>) -> Failure {
     let exit = match status {
         StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE => Exit::Rejected,
         StatusCode::CONFLICT => Exit::Refused,
+        StatusCode::LOCKED => Exit::InUse,
         StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Exit::Usage,
         _ => Exit::Unavailable,
     };

@@ -79,6 +79,9 @@ impl Bundle {
     }
 }
 
+/// A connection that lasted so long was a good one: the next loss is counted from its own beginning.
+const STABLE: Duration = Duration::from_secs(5);
+
 /// Called with each new session key; must have stored it when it returns.
 pub type StoreSession = Box<dyn Fn(&str) -> std::io::Result<()> + Send + Sync>;
 /// Says why, when the enclave is known to be gone.
@@ -134,29 +137,33 @@ impl Control {
         let mut lost_since = Instant::now();
         loop {
             self.beat();
-            let reason =
-                match connection::connect(&self.enclave, self.session.clone(), self.last_event()).await {
-                    Ok(connection) => {
+            let tried = connection::connect(&self.enclave, self.session.clone(), self.last_event()).await;
+            let reason = match tried {
+                Ok(connection) => {
+                    let connected = Instant::now();
+                    if connected_before {
+                        self.publisher.send_modify(|snapshot| snapshot.reconnects += 1);
+                    }
+                    let end = Conversation::new(&mut self, connection, &mut stopping)
+                        .run()
+                        .await?;
+                    // An enclave that answers and breaks off, over and over, is as lost as one that is silent.
+                    if !connected_before || connected.elapsed() > STABLE {
                         backoff = Backoff::new();
-                        if connected_before {
-                            self.publisher.send_modify(|snapshot| snapshot.reconnects += 1);
-                        }
-                        connected_before = true;
-                        let end = Conversation::new(&mut self, connection, &mut stopping)
-                            .run()
-                            .await?;
                         lost_since = Instant::now();
-                        match end {
-                            End::Finished(code) => return Ok(Ended::Finished(code)),
-                            End::NeverApplied => return Ok(Ended::NeverApplied),
-                            End::Lost(reason) => reason,
-                        }
                     }
-                    Err(connection::ConnectError::Refused { reason, message }) => {
-                        return Err(refused(reason, &message));
+                    connected_before = true;
+                    match end {
+                        End::Finished(code) => return Ok(Ended::Finished(code)),
+                        End::NeverApplied => return Ok(Ended::NeverApplied),
+                        End::Lost(reason) => reason,
                     }
-                    Err(connection::ConnectError::Failed(reason)) => reason,
-                };
+                }
+                Err(connection::ConnectError::Refused { reason, message }) => {
+                    return Err(refused(reason, &message));
+                }
+                Err(connection::ConnectError::Failed(reason)) => reason,
+            };
             log::debug!("control: {reason}");
             self.publisher.send_modify(|snapshot| {
                 snapshot.link = Link::Connecting {

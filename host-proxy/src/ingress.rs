@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::announce::say;
 use crate::cli::Publish;
 use crate::enclave::Enclave;
 use crate::view::View;
@@ -94,12 +95,14 @@ pub struct Ingress {
     inner: Arc<Inner>,
 }
 
+/// By the port as it was asked for; each keeps its listener until [`Ingress::serve`] takes it.
+type Ports = BTreeMap<Publish, (Arc<Port>, Option<TcpListener>)>;
+
 struct Inner {
     address: IpAddr,
     publish: Vec<Publish>,
     permits: Arc<Semaphore>,
-    /// By the port as it was asked for; the value keeps the listener until [`Ingress::serve`] takes it.
-    ports: Mutex<BTreeMap<Publish, (Arc<Port>, Option<TcpListener>)>>,
+    ports: Mutex<Ports>,
 }
 
 impl Ingress {
@@ -149,7 +152,7 @@ impl Ingress {
     pub fn serve(&self, enclave: &Enclave, view: &View) {
         for (port, listener) in self.ports().values_mut() {
             if let Some(listener) = listener.take() {
-                log::info!("{} -> port {} of the Pod", port.listen, port.container);
+                say(&format!("port {} of the Pod: {}", port.container, port.listen));
                 let accept = accept(
                     listener,
                     port.clone(),
@@ -192,7 +195,7 @@ impl Ingress {
         self.ports().values().map(count).collect()
     }
 
-    fn ports(&self) -> std::sync::MutexGuard<'_, BTreeMap<Publish, (Arc<Port>, Option<TcpListener>)>> {
+    fn ports(&self) -> std::sync::MutexGuard<'_, Ports> {
         self.inner.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

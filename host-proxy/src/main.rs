@@ -17,6 +17,10 @@ fn main() -> ExitCode {
             return Exit::Usage.into();
         }
     };
+    // A relayed connection takes two descriptors, and the usual soft limit is 1024 (getrlimit(2)). Best effort.
+    if let Ok((_, hard)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) {
+        let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, hard, hard);
+    }
     // One thread: tasks share what they know without locks, and relays move bytes, not thoughts.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -136,9 +136,6 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
     let follower = follower(&work, &view, &ring, serving, drained).map_err(host)?;
 
     bound.ingress.serve(&work.enclave, &view);
-    for port in bound.ingress.counts() {
-        announce::say(&format!("port {} of the Pod: {}", port.container, port.listen));
-    }
     if let Some(address) = bound.http.as_ref().and_then(|http| http.local_addr().ok()) {
         announce::say(&format!("health and metrics: http://{address}"));
     }

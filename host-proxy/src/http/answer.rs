@@ -142,7 +142,7 @@ async fn send_lines(
 ) {
     let mut width = 0;
     loop {
-        match reader.next() {
+        match reader.step() {
             Step::Lines(lines, lost) => {
                 let mut batch = Vec::new();
                 if lost > 0 {
@@ -181,7 +181,7 @@ fn message(status: StatusCode, message: impl Into<String>) -> Answer {
 }
 
 async fn apply(request: Request<Incoming>, site: &Site) -> Answer {
-    let limit = usize::try_from(MAX_BUNDLE_BYTES).unwrap_or(usize::MAX);
+    let limit = MAX_BUNDLE_BYTES;
     let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(request.into_body(), limit).collect()).await;
     let bundle = match body {
         Ok(Ok(body)) => body.to_bytes(),
@@ -193,6 +193,10 @@ async fn apply(request: Request<Incoming>, site: &Site) -> Answer {
         }
         Err(_) => return message(StatusCode::REQUEST_TIMEOUT, "the bundle did not arrive in time"),
     };
+    // A port in use must be known before anything runs.
+    if let Err(error) = site.ingress.bind(&crate::bundle::ports(&bundle)).await {
+        return message(StatusCode::LOCKED, error.to_string());
+    }
     let (reply, verdict) = oneshot::channel();
     let wish = control::Request::Apply {
         bundle: bundle.to_vec(),

@@ -50,7 +50,7 @@ impl Line {
         match raw {
             Raw::Yes => out.extend_from_slice(&self.text),
             Raw::No => {
-                out.extend_from_slice(escape_but_tabs(&String::from_utf8_lossy(&self.text)).as_bytes())
+                out.extend_from_slice(escape_but_tabs(&String::from_utf8_lossy(&self.text)).as_bytes());
             }
         }
         out.push(b'\n');

@@ -134,7 +134,10 @@ mod tests {
 
     /// A sink that stands still until it is opened.
     #[derive(Clone, Default)]
-    struct Gate(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+    struct Gate(Arc<(Mutex<GateState>, Condvar)>);
+
+    /// Whether it is open, and what went through.
+    type GateState = (bool, Vec<u8>);
 
     impl Write for Gate {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

@@ -124,7 +124,7 @@ const STEP_LINES: usize = 64;
 
 impl Reader {
     /// The next lines, without waiting.
-    pub fn next(&mut self) -> Step {
+    pub fn step(&mut self) -> Step {
         self.changed.mark_unchanged();
         let state = self.ring.state();
         // A reader that starts late has lost nothing: it asked for what is there.
@@ -169,14 +169,14 @@ mod tests {
         let ring = Ring::new();
         ring.push(line(b"first".to_vec()));
         let mut reader = ring.reader();
-        assert!(matches!(reader.next(), Step::Lines(lines, 0) if lines.len() == 1));
-        assert_eq!(reader.next(), Step::Empty);
+        assert!(matches!(reader.step(), Step::Lines(lines, 0) if lines.len() == 1));
+        assert_eq!(reader.step(), Step::Empty);
         for _ in 0..10 {
             ring.push(line(vec![b'x'; MAX_BYTES / 4]));
         }
-        assert!(matches!(reader.next(), Step::Lines(lines, 7) if lines.len() == 3));
+        assert!(matches!(reader.step(), Step::Lines(lines, 7) if lines.len() == 3));
         ring.end();
-        assert_eq!(reader.next(), Step::Ended);
+        assert_eq!(reader.step(), Step::Ended);
         assert_eq!(ring.counts().records, 11);
     }
 
@@ -184,10 +184,10 @@ mod tests {
     async fn a_reader_is_woken() {
         let ring = Ring::new();
         let mut reader = ring.reader();
-        assert_eq!(reader.next(), Step::Empty);
+        assert_eq!(reader.step(), Step::Empty);
         let waiting = tokio::spawn(async move {
             reader.wait().await;
-            reader.next()
+            reader.step()
         });
         ring.push(line(b"x".to_vec()));
         assert!(matches!(waiting.await, Ok(Step::Lines(_, 0))));
