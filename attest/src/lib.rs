@@ -3,5 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod random;
+mod secret;
 
 pub use random::{EntropyError, random_bytes};
+pub use secret::Secret;

@@ -19,7 +19,9 @@ impl std::error::Error for EntropyError {}
 /// `N` random bytes from getrandom(2).
 pub fn random_bytes<const N: usize>() -> Result<[u8; N], EntropyError> {
     let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_unspecified| EntropyError)?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_unspecified| EntropyError)?;
     Ok(bytes)
 }
 
