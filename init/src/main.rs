@@ -1,1 +1,26 @@
-fn main() {}
+//! `cloister-init`: PID 1 of an enclave, and its applets. The first argument chooses.
+
+mod child;
+mod console;
+mod net;
+mod pid1;
+mod sys;
+mod unpack;
+
+use std::process::ExitCode;
+
+/// Exit code for an applet that does not exist (sysexits.h: EX_USAGE).
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        None => pid1::main(),
+        Some("child") => child::main(),
+        Some("net") => net::main(),
+        Some("unpack") => unpack::main(),
+        Some(other) => {
+            eprintln!("cloister-init: no applet {other:?}: it is PID 1 of an enclave and takes no arguments");
+            ExitCode::from(USAGE)
+        }
+    }
+}

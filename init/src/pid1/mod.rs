@@ -26,7 +26,7 @@ use crate::sys;
 
 /// Runs PID 1 until the Pod has ended; then ends the machine or the process.
 pub(crate) fn main() -> std::process::ExitCode {
-    start_logging();
+    crate::console::start("pid1");
     announce_panics();
     let (code, end) = match boot::boot() {
         Ok(booted) => {
@@ -58,18 +58,6 @@ fn run(booted: boot::Booted) -> ExitCode {
         }
     };
     tokio::task::LocalSet::new().block_on(&runtime, event_loop::run(booted))
-}
-
-/// One line a record, with seconds since boot; the level comes from the image, never from the host.
-fn start_logging() {
-    let start = std::time::Instant::now();
-    env_logger::Builder::new()
-        .filter_level(log::LevelFilter::Info)
-        .format(move |out, record| {
-            let seconds = start.elapsed().as_secs_f64();
-            writeln!(out, "cloister-init {seconds:.3} {} {}", record.level(), record.args())
-        })
-        .init();
 }
 
 /// A PID 1 that lost its mind ends the enclave (`panic = "abort"`), with one line that says where. The message is

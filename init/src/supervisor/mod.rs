@@ -1,6 +1,309 @@
-//! Supervisor.
+//! The supervisor: a pure state machine that decides what runs, when it is started again, and how it ends.
+//!
+//! It knows no clock and no kernel. [`Supervisor::step`] takes the time and one [`Event`] and appends the
+//! [`Action`]s that follow; [`Supervisor::next_deadline`] says when to step with [`Event::Tick`] at the latest. The
+//! answer to an action is an event, stepped before any other.
+//!
+//! Base services come first; containers start when all of them are ready. A service is always started again. A
+//! container goes through these states:
+//!
+//! ```text
+//! Pending ─► Pulling ─► Spawning ─► Starting ─► Running ──exit──► decide ─► Terminated
+//!             ▲   │fails   │fails       │ exec fails    │            │
+//!             └ PullBackoff└► Retry     └───────────────┴─► exit     └─► CrashBackoff ─► Spawning
+//! ```
+//!
+//! A Stop interrupts every state: what runs is signalled and, when its grace is over, killed; what does not run ends
+//! where it is. When all containers have ended for good, the services are stopped, and then the Pod is finished.
+//!
+//! Invariants, held by property tests: a unit has at most one live process; a `Spawn` is answered before the next; a
+//! container whose policy is Never is never started twice; after Stop everything ends by the latest deadline; no action
+//! names a process that is not alive.
 
 pub mod action;
+mod backoff;
+mod container;
 pub mod event;
+mod restart;
+mod service;
+mod status;
 pub mod time;
 pub mod unit;
+
+use manifest_sync::plan::Plan;
+use manifest_sync::status::{EventType, PodReport};
+
+use self::action::Action;
+use self::container::Container;
+use self::event::{Event, Pid};
+use self::service::Service;
+use self::status::Publisher;
+use self::time::Time;
+use self::unit::UnitId;
+
+/// What the status says of the Pod besides its plan.
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    /// Wall-clock time of [`Time`] zero, in milliseconds since 1970.
+    pub boot_unix_ms: u64,
+    /// `metadata.uid` of a Pod that brings none.
+    pub uid: String,
+    /// Address of the Pod.
+    pub pod_ip: String,
+}
+
+/// The state of all units.
+#[derive(Debug)]
+pub struct Supervisor {
+    identity: Identity,
+    services: Vec<Service>,
+    pod: Option<Pod>,
+    stop: Option<Stop>,
+    publisher: Publisher,
+    finished: Option<u8>,
+}
+
+/// The accepted Pod.
+#[derive(Debug)]
+struct Pod {
+    plan: Plan,
+    accepted: Time,
+    containers: Vec<Container>,
+    /// Exit code of the first container that failed for good.
+    first_failure: Option<i32>,
+    phase: PodEnd,
+}
+
+/// How far the Pod's end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PodEnd {
+    Running,
+    /// All containers have ended; the services are being stopped.
+    Ended,
+}
+
+/// A stop that was asked for.
+#[derive(Debug, Clone, Copy)]
+struct Stop {
+    /// Exit code of a container that had failed before.
+    failure: Option<i32>,
+}
+
+/// Where steps leave what is to be done.
+struct Output<'a> {
+    now: Time,
+    actions: &'a mut Vec<Action>,
+}
+
+impl Output<'_> {
+    fn emit(&mut self, unit: UnitId, r#type: EventType, reason: &'static str, message: String) {
+        self.actions.push(Action::Emit { container: Some(unit), r#type, reason, message });
+    }
+}
+
+impl Supervisor {
+    /// Nothing runs yet.
+    pub fn new(identity: Identity) -> Self {
+        let publisher = Publisher::new(identity.boot_unix_ms);
+        Self { identity, services: Vec::new(), pod: None, stop: None, publisher, finished: None }
+    }
+
+    /// Takes note of one event at `now` and appends what is to be done.
+    pub fn step(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
+        let mut out = Output { now, actions };
+        self.hear(event, &mut out);
+        self.advance(&mut out);
+        self.publish(&mut out);
+    }
+
+    /// When to step again if nothing happens.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let services = self.services.iter().filter_map(Service::deadline);
+        let containers = self.containers().iter().filter_map(Container::deadline);
+        services.chain(containers).min()
+    }
+
+    /// The newest status; `None` before a Pod was accepted.
+    pub fn report(&self) -> Option<PodReport> {
+        self.publisher.report().cloned()
+    }
+
+    /// The exit code, once everything has ended.
+    pub fn finished(&self) -> Option<u8> {
+        self.finished
+    }
+
+    /// Name of a unit for messages.
+    pub fn unit_name(&self, unit: UnitId) -> &str {
+        match unit {
+            UnitId::Service(index) => self.services.get(index).map_or("", Service::name),
+            UnitId::Container(index) => self.containers().get(index).map_or("", Container::name),
+        }
+    }
+
+    /// A moment as the status writes it: RFC 3339 in whole seconds.
+    pub fn timestamp(&self, time: Time) -> String {
+        self.publisher.timestamp(time)
+    }
+
+    fn containers(&self) -> &[Container] {
+        self.pod.as_ref().map_or(&[], |pod| pod.containers.as_slice())
+    }
+
+    fn hear(&mut self, event: Event, out: &mut Output<'_>) {
+        let now = out.now;
+        match event {
+            Event::Boot { services } => {
+                self.services = services
+                    .into_iter()
+                    .enumerate()
+                    .map(|(index, (name, readiness))| Service::new(index, name, readiness, out.now))
+                    .collect();
+            }
+            Event::Accept(plan) => self.accept(*plan, out),
+            Event::ImageReady { unit } => self.with_container(unit, |container| container.image_ready(out)),
+            Event::ImageFailed { unit, message } => {
+                self.with_container(unit, |container| container.image_failed(&message, out));
+            }
+            Event::Spawned { unit, pid } => match unit {
+                UnitId::Service(index) => self.with_service(index, |service| service.spawned(pid, out.now)),
+                UnitId::Container(_) => self.with_container(unit, |container| container.spawned(pid, out)),
+            },
+            Event::SpawnFailed { unit, reason, message } => match unit {
+                UnitId::Service(index) => self.with_service(index, |service| service.ended(out.now)),
+                UnitId::Container(_) => {
+                    self.with_container(unit, |container| container.spawn_failed(reason, &message, out));
+                }
+            },
+            Event::Started { pid } => self.with_pid(pid, |service| service.started(now), |container| {
+                container.started(out);
+                None
+            }),
+            Event::StartFailed { pid, message } => self.with_pid(pid, |_service| {}, |container| {
+                container.start_failed(message);
+                None
+            }),
+            Event::ServiceReady { pid } => self.with_pid(pid, Service::ready, |_container| None),
+            Event::Exited { pid, status, message } => {
+                let stopping = self.stop.is_some();
+                self.with_pid(pid, |service| service.ended(now), |container| {
+                    container.exited(status, message, stopping, out)
+                });
+            }
+            Event::Stop { grace_seconds } => self.stop(grace_seconds, out),
+            Event::Tick => {}
+        }
+    }
+
+    fn accept(&mut self, plan: Plan, out: &Output<'_>) {
+        if self.pod.is_some() || self.stop.is_some() {
+            return;
+        }
+        let uid = plan.uid.clone().unwrap_or_else(|| self.identity.uid.clone());
+        let containers = (0..plan.containers.len()).map(|index| Container::new(&plan, index, &uid)).collect();
+        self.pod = Some(Pod { plan, accepted: out.now, containers, first_failure: None, phase: PodEnd::Running });
+    }
+
+    fn with_service(&mut self, index: usize, act: impl FnOnce(&mut Service)) {
+        if let Some(service) = self.services.get_mut(index) {
+            act(service);
+        }
+    }
+
+    fn with_container(&mut self, unit: UnitId, act: impl FnOnce(&mut Container)) {
+        let UnitId::Container(index) = unit else { return };
+        if let Some(container) = self.pod.as_mut().and_then(|pod| pod.containers.get_mut(index)) {
+            act(container);
+        }
+    }
+
+    /// Finds who a process belongs to; an orphan belongs to nobody. A container's answer is the code of a failure for
+    /// good.
+    fn with_pid(
+        &mut self,
+        pid: Pid,
+        service: impl FnOnce(&mut Service),
+        container: impl FnOnce(&mut Container) -> Option<i32>,
+    ) {
+        if let Some(found) = self.services.iter_mut().find(|service| service.pid() == Some(pid)) {
+            return service(found);
+        }
+        let Some(pod) = &mut self.pod else { return };
+        if let Some(found) = pod.containers.iter_mut().find(|container| container.pid() == Some(pid)) {
+            let failure = container(found);
+            pod.first_failure = pod.first_failure.or(failure);
+        }
+    }
+
+    /// K-131, K-140, K-160. A later Stop can only shorten the grace period; unlike the kubelet's (K-562), it takes
+    /// effect on a stop in progress.
+    fn stop(&mut self, grace_seconds: Option<u32>, out: &mut Output<'_>) {
+        let Some(pod) = &mut self.pod else {
+            self.stop.get_or_insert(Stop { failure: None });
+            return;
+        };
+        self.stop.get_or_insert(Stop { failure: pod.first_failure });
+        let grace = grace_seconds.unwrap_or(pod.plan.grace_seconds);
+        for container in &mut pod.containers {
+            container.stop(grace, out);
+        }
+    }
+
+    /// What is due, and what follows from what has happened.
+    fn advance(&mut self, out: &mut Output<'_>) {
+        let ended = self.pod_has_ended();
+        for service in &mut self.services {
+            if ended {
+                service.stop(out);
+            }
+            service.advance(out);
+        }
+        let ready = !self.services.is_empty() && self.services.iter().all(Service::is_ready);
+        if let Some(pod) = &mut self.pod {
+            if ended && pod.phase == PodEnd::Running {
+                pod.phase = PodEnd::Ended;
+                for container in &mut pod.containers {
+                    container.finalise(out.now);
+                }
+            }
+            for container in &mut pod.containers {
+                container.advance(ready, out);
+            }
+        }
+        if ended && self.finished.is_none() && self.services.iter().all(Service::is_done) {
+            let exit_code = self.exit_code();
+            self.finished = Some(exit_code);
+            // The last status first: Finish carries it.
+            self.publish(out);
+            out.actions.push(Action::Finish { exit_code });
+        }
+    }
+
+    fn pod_has_ended(&self) -> bool {
+        match &self.pod {
+            Some(pod) => pod.containers.iter().all(Container::is_over),
+            None => self.stop.is_some(),
+        }
+    }
+
+    fn exit_code(&self) -> u8 {
+        let failure = match (&self.stop, &self.pod) {
+            (Some(stop), _) => stop.failure,
+            (None, Some(pod)) => pod.first_failure,
+            (None, None) => None,
+        };
+        // A failure is a failure, even if its code looks like 0 in eight bits.
+        failure.map_or(0, |code| u8::try_from(code & 0xff).unwrap_or(1).max(1))
+    }
+
+    fn publish(&mut self, out: &mut Output<'_>) {
+        let Some(pod) = &self.pod else { return };
+        let ready = self.services.iter().all(Service::is_ready);
+        if self.publisher.update(pod, &self.identity, ready, out.now) {
+            out.actions.push(Action::StatusChanged);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

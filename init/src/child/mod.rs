@@ -1,0 +1,109 @@
+//! The `child` applet: becomes one process of a unit. It is PID 1 of its namespaces, single-threaded, reads its
+//! description once and reports where it failed. The order matters and is this:
+//!
+//! session → mounts (private, overlay, /proc, /dev, /sys, masks, binds) → pivot_root → read-only root → umask, limits,
+//! OOM score → user and groups resolved in the container's own files → working directory → bounding set → groups, ids →
+//! capability sets → no_new_privs → descriptors → exec.
+//!
+//! Nothing of the host reaches it but through the verified plan; the image's files are hostile.
+
+pub(crate) mod capability;
+mod command;
+mod credential;
+mod device;
+pub(crate) mod report;
+mod root;
+pub(crate) mod spec;
+
+use std::ffi::CString;
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::{Mode, umask};
+
+use self::report::{Failure, Report, Stage, StageExt as _};
+use self::spec::ChildSpec;
+use crate::sys;
+
+/// Descriptor of the description.
+const SPEC_FD: i32 = 3;
+/// Descriptor of the report pipe.
+const REPORT_FD: i32 = 4;
+/// K-026: exit code of a process that never became the container's.
+const START_ERROR: u8 = 128;
+
+/// Becomes the process; returns only if that failed.
+pub(crate) fn main() -> ExitCode {
+    let (Some(spec), Some(report)) = (sys::fd::inherited(SPEC_FD), sys::fd::inherited(REPORT_FD)) else {
+        eprintln!("cloister-init child: started by hand; only PID 1 can start this applet");
+        return ExitCode::from(START_ERROR);
+    };
+    // The report must not be where the program wants its own descriptors.
+    let Ok(report) = sys::fd::move_up(report) else { return ExitCode::from(START_ERROR) };
+    let Err(failure) = become_process(spec);
+    Report::from(failure).send(&report);
+    ExitCode::from(START_ERROR)
+}
+
+fn become_process(spec: OwnedFd) -> Result<std::convert::Infallible, Failure> {
+    let spec = read_spec(spec)?;
+    nix::unistd::setsid().at(Stage::Session, "setsid")?;
+    if let Some(root) = &spec.root {
+        root::enter(root, &spec.mounts)?;
+    }
+    umask(Mode::from_bits_truncate(spec.umask));
+    set_limits(&spec)?;
+    let user = credential::resolve(&spec.user)?;
+    enter_directory(&spec.cwd)?;
+    credential::apply(&user, &spec.capabilities)?;
+    if spec.no_new_privileges {
+        nix::sys::prctl::set_no_new_privs().at(Stage::Capabilities, "no_new_privs")?;
+    }
+    sys::fd::arrange(&spec.keep_fds).at(Stage::Descriptors, "close_range")?;
+    sys::signal::restore_defaults();
+    command::execute(&spec.argv, command::environment(&spec.env, &user.home))
+}
+
+fn read_spec(fd: OwnedFd) -> Result<ChildSpec, Failure> {
+    let mut bytes = Vec::new();
+    std::fs::File::from(fd).read_to_end(&mut bytes).at(Stage::Description, "read")?;
+    serde_json::from_slice(&bytes).map_err(std::io::Error::from).at(Stage::Description, "parse")
+}
+
+fn set_limits(spec: &ChildSpec) -> Result<(), Failure> {
+    for (name, soft, hard) in &spec.rlimits {
+        let resource = match name.as_str() {
+            "RLIMIT_CORE" => Resource::RLIMIT_CORE,
+            "RLIMIT_NOFILE" => Resource::RLIMIT_NOFILE,
+            "RLIMIT_NPROC" => Resource::RLIMIT_NPROC,
+            "RLIMIT_MEMLOCK" => Resource::RLIMIT_MEMLOCK,
+            _ => return Err(Failure::said(Stage::Limits, format!("unknown limit {name}"))),
+        };
+        setrlimit(resource, *soft, *hard).at(Stage::Limits, name)?;
+    }
+    if let Some(score) = spec.oom_score_adj {
+        std::fs::write("/proc/self/oom_score_adj", score.to_string()).at(Stage::Limits, "oom_score_adj")?;
+    }
+    Ok(())
+}
+
+/// K-344: made when missing. A path that leads out of the root through a leaked descriptor shows in getcwd(2)
+/// (CVE-2024-21626).
+fn enter_directory(path: &str) -> Result<(), Failure> {
+    if std::fs::metadata(path).is_err() {
+        std::fs::create_dir_all(path).at(Stage::Directory, path)?;
+    }
+    std::env::set_current_dir(path).at(Stage::Directory, path)?;
+    let real = nix::unistd::getcwd().at(Stage::Directory, path)?;
+    if !real.is_absolute() {
+        return Err(Failure::said(Stage::Directory, format!("{path} is outside of the container")));
+    }
+    Ok(())
+}
+
+/// A path or argument as the kernel takes it.
+fn c_string(text: &str, stage: Stage) -> Result<CString, Failure> {
+    CString::new(text).map_err(|_nul| Failure::said(stage, "a NUL character is not allowed".to_owned()))
+}

@@ -1,0 +1,177 @@
+//! The `net` base service: holds the data listener and relays ingress streams to the Pod's ports. It has its own uid
+//! and no capability; it parses stream headers and nothing else of the host's.
+
+pub(crate) mod message;
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use manifest_sync::config::{DATA_PORT, Takeover};
+use manifest_sync::link::{self, Address, Listener, Stream, StreamKind, StreamReply};
+use manifest_sync::protocol::session::Sessions;
+use manifest_sync::relay::{self, Options};
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use self::message::ToNet;
+use crate::sys::fd;
+
+/// Descriptor of the socket to PID 1.
+const SOCKET_FD: i32 = 3;
+/// Name of the variable that names the notify descriptor.
+const NOTIFY_FD: &str = "NOTIFY_FD";
+/// How long a connection may take to send its header.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long the container may take to accept: it is on the same machine.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A stream on which nothing moves for this long is ended: Kubernetes' load balancers do it after an hour.
+const IDLE: Duration = Duration::from_secs(3600);
+/// Streams at once; each costs two descriptors.
+const MAX_STREAMS: usize = 4096;
+/// Pause after an error of accept(2).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Largest packet of PID 1: a session key, or 65,535 ports.
+const MAX_PACKET_BYTES: usize = 512 * 1024;
+
+/// What PID 1 has told.
+#[derive(Default)]
+struct Rules {
+    sessions: Option<Sessions>,
+    ports: Vec<u16>,
+}
+
+/// Runs until PID 1 is gone.
+pub(crate) fn main() -> ExitCode {
+    crate::console::start("net");
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> io::Result<()> {
+    let invalid = |message: &str| io::Error::new(io::ErrorKind::InvalidInput, message.to_owned());
+    let address: Address = std::env::args()
+        .nth(2)
+        .ok_or_else(|| invalid("started by hand; only PID 1 can start this applet"))?
+        .parse()
+        .map_err(|error: link::InvalidAddress| invalid(&error.to_string()))?;
+    let socket = fd::inherited(SOCKET_FD).ok_or_else(|| invalid("no socket to PID 1"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let listener = link::listen(&address, DATA_PORT)?;
+        let rules = Rc::new(RefCell::new(Rules::default()));
+        tokio::task::spawn_local(accept(listener, Rc::clone(&rules)));
+        listen_to_pid1(socket, &rules).await
+    })
+}
+
+/// Follows PID 1's rules; says that it is ready once it has the first.
+async fn listen_to_pid1(socket: OwnedFd, rules: &RefCell<Rules>) -> io::Result<()> {
+    fd::set_nonblocking(&socket, true)?;
+    let socket = AsyncFd::new(socket)?;
+    let mut packet = vec![0; MAX_PACKET_BYTES];
+    let mut notify = std::env::var(NOTIFY_FD).ok().and_then(|number| fd::inherited(number.parse().ok()?));
+    loop {
+        let mut ready = socket.readable().await?;
+        let Ok(received) = ready.try_io(|socket| fd::recv_with_fd(socket.get_ref(), &mut packet)) else { continue };
+        let (count @ 1.., _) = received? else { return Ok(()) };
+        match serde_json::from_slice(&packet[..count])? {
+            ToNet::Session { key } => rules.borrow_mut().sessions = Some(Sessions::new(key, Takeover::Never)),
+            ToNet::Pod { ports } => rules.borrow_mut().ports = ports,
+        }
+        if let Some(notify) = notify.take() {
+            nix::unistd::write(&notify, b"1")?;
+        }
+    }
+}
+
+async fn accept(mut listener: Listener, rules: Rc<RefCell<Rules>>) {
+    let permits = Arc::new(Semaphore::new(MAX_STREAMS));
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok(stream) => {
+                let rules = Rc::clone(&rules);
+                tokio::task::spawn_local(async move {
+                    carry(stream, &rules).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                log::warn!("accept: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One stream, from its header to its end.
+async fn carry(mut stream: Stream, rules: &RefCell<Rules>) {
+    let target = match timeout(HANDSHAKE, open(&mut stream, rules)).await {
+        Ok(Ok(target)) => target,
+        Ok(Err(reply)) => return refuse(stream, reply).await,
+        Err(_elapsed) => return refuse(stream, StreamReply::Timeout).await,
+    };
+    if link::write_reply(&mut stream, StreamReply::Accepted).await.is_err() {
+        return;
+    }
+    let options = Options { idle: IDLE, half_close: stream.half_close() };
+    let (moved, result) = relay::relay(target, stream, options).await;
+    if let Err(error) = result {
+        log::debug!("stream ended after {} and {} bytes: {error}", moved.to_link, moved.from_link);
+    }
+}
+
+async fn open(stream: &mut Stream, rules: &RefCell<Rules>) -> Result<TcpStream, StreamReply> {
+    let header = link::read_header(stream).await.map_err(|error| {
+        log::info!("refused a stream: {error}");
+        error.reply()
+    })?;
+    let port = {
+        let rules = rules.borrow();
+        let ours = |key: &str| rules.sessions.as_ref().is_some_and(|sessions| sessions.is_key(key));
+        if !header.session.as_deref().is_some_and(ours) {
+            return Err(StreamReply::NotYourSession);
+        }
+        match header.stream {
+            StreamKind::Ingress { port } if rules.ports.contains(&port) => port,
+            StreamKind::Ingress { .. } => return Err(StreamReply::NoPod),
+            _ => return Err(StreamReply::Malformed),
+        }
+    };
+    connect(port).await.map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => StreamReply::Timeout,
+        _ => StreamReply::NoSuchTarget,
+    })
+}
+
+/// The Pod's address, IPv4 first: a server that listens on `::` has both.
+async fn connect(port: u16) -> io::Result<TcpStream> {
+    let connect = async {
+        match TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await {
+            Ok(stream) => Ok(stream),
+            Err(_) => TcpStream::connect(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await,
+        }
+    };
+    let stream = timeout(CONNECT, connect)
+        .await
+        .unwrap_or_else(|_elapsed| Err(io::Error::from(io::ErrorKind::TimedOut)))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn refuse(mut stream: Stream, reply: StreamReply) {
+    let _ = timeout(HANDSHAKE, link::write_reply(&mut stream, reply)).await;
+}

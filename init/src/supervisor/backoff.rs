@@ -1,0 +1,116 @@
+//! Delays between attempts: the crash-loop back-off (section 6 of the kubelet semantics) and plain doubling.
+
+use std::time::Duration;
+
+use super::time::Time;
+
+/// K-180.
+const INITIAL: Duration = Duration::from_secs(10);
+const CAP: Duration = Duration::from_secs(300);
+/// K-182, K-192: forgotten when the exit is this long after the last start.
+const RESET: Duration = Duration::from_secs(600);
+
+/// Back-off of one container. It is measured from the exit (K-189), and the first restart is free (K-190).
+#[derive(Debug, Default)]
+pub(super) struct CrashLoop {
+    entry: Option<Entry>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    delay: Duration,
+    updated: Time,
+}
+
+impl CrashLoop {
+    /// K-187: until when a container that ended at `finished` must wait, and for how long in total; `None`: it may
+    /// start now.
+    pub(super) fn wait(&self, finished: Time) -> Option<(Time, Duration)> {
+        let entry = self.entry.filter(|entry| finished - entry.updated <= RESET)?;
+        Some((finished + entry.delay, entry.delay))
+    }
+
+    /// K-188: a container that ended at `finished` is started at `now`.
+    pub(super) fn advance(&mut self, finished: Time, now: Time) {
+        let delay = match self.entry {
+            Some(entry) if finished - entry.updated <= RESET => (entry.delay * 2).min(CAP),
+            _ => INITIAL,
+        };
+        self.entry = Some(Entry { delay, updated: now });
+    }
+}
+
+/// A delay that doubles up to a cap, until it is forgotten.
+#[derive(Debug)]
+pub(super) struct Doubling {
+    initial: Duration,
+    cap: Duration,
+    next: Duration,
+}
+
+impl Doubling {
+    pub(super) const fn new(initial: Duration, cap: Duration) -> Self {
+        Self { initial, cap, next: initial }
+    }
+
+    /// The delay to wait now.
+    pub(super) fn next(&mut self) -> Duration {
+        let delay = self.next;
+        self.next = (delay * 2).min(self.cap);
+        delay
+    }
+
+    /// It worked.
+    pub(super) fn reset(&mut self) {
+        self.next = self.initial;
+    }
+
+    /// Whether it has not failed since the last success.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.next == self.initial
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Start times of a container that dies at once.
+    fn starts(count: usize) -> Vec<u64> {
+        let mut backoff = CrashLoop::default();
+        let mut now = Time::default();
+        let mut starts = vec![0];
+        for _ in 1..count {
+            let finished = now;
+            now = backoff.wait(finished).map_or(now, |(until, _)| until);
+            backoff.advance(finished, now);
+            starts.push(now.as_millis() / 1000);
+        }
+        starts
+    }
+
+    #[test]
+    fn a_container_that_dies_at_once_starts_when_the_kubelet_would_start_it() {
+        assert_eq!(starts(9), [0, 0, 10, 30, 70, 150, 310, 610, 910]);
+    }
+
+    #[test]
+    fn ten_minutes_of_running_are_forgiven_and_five_are_not() {
+        let minute = Duration::from_secs(60);
+        for (ran, forgiven) in [(minute * 5, false), (minute * 10, false), (minute * 10 + Duration::from_secs(1), true)] {
+            let mut backoff = CrashLoop::default();
+            backoff.advance(Time::default(), Time::default());
+            assert_eq!(backoff.wait(Time::default() + ran).is_none(), forgiven, "{ran:?}");
+        }
+    }
+
+    #[test]
+    fn doubling_is_capped_and_forgotten() {
+        let mut backoff = Doubling::new(Duration::from_secs(10), Duration::from_secs(30));
+        let delays: Vec<u64> = (0..4).map(|_| backoff.next().as_secs()).collect();
+        assert_eq!(delays, [10, 20, 30, 30]);
+        assert!(!backoff.is_fresh());
+        backoff.reset();
+        assert_eq!(backoff.next().as_secs(), 10);
+    }
+}

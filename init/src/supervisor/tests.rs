@@ -1,0 +1,437 @@
+//! Transcripts, and random histories.
+//!
+//! A transcript is a text file of virtual time: `@2s > exited app code=1` is an event, an indented `< spawn app` is an
+//! action that must follow, in order. `UPDATE_TRANSCRIPTS=1` writes what happens instead of comparing.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use manifest_sync::digest::{BundleDigest, Digest};
+use manifest_sync::plan::{
+    ContainerPlan, DnsPlan, Plan, RestartPolicy, RestartRule, RuleOperator, SecurityPlan,
+};
+use manifest_sync::status::{ContainerState, PodReport};
+use proptest::prelude::*;
+
+use super::action::Action;
+use super::event::{Event, ExitStatus, Pid, Readiness, SpawnError};
+use super::time::Time;
+use super::unit::UnitId;
+use super::{Identity, Supervisor};
+
+fn container(name: &str) -> ContainerPlan {
+    ContainerPlan {
+        name: name.to_owned(),
+        image: format!("{name}:1"),
+        image_digest: Digest::sha256(name.as_bytes()),
+        command: None,
+        args: None,
+        working_dir: None,
+        env_from: Vec::new(),
+        env: Vec::new(),
+        ports: Vec::new(),
+        mounts: Vec::new(),
+        restart_policy: None,
+        restart_rules: Vec::new(),
+        security: SecurityPlan::default(),
+        termination_message_path: "/dev/termination-log".to_owned(),
+        termination_message_from_logs: false,
+    }
+}
+
+fn plan(policy: RestartPolicy, grace_seconds: u32, containers: Vec<ContainerPlan>) -> Plan {
+    Plan {
+        digest: BundleDigest::of(b""),
+        name: "pod".to_owned(),
+        namespace: "default".to_owned(),
+        uid: None,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        hostname: "pod".to_owned(),
+        domain: None,
+        restart_policy: policy,
+        grace_seconds,
+        containers,
+        volumes: Vec::new(),
+        host_aliases: Vec::new(),
+        dns: DnsPlan::default(),
+        fs_group: None,
+        config_maps: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+    }
+}
+
+/// A supervisor whose shell answers at once, and what happened.
+struct World {
+    supervisor: Supervisor,
+    now: Time,
+    next_pid: Pid,
+    live: BTreeMap<Pid, UnitId>,
+    spawned: BTreeMap<UnitId, u32>,
+    killed: Vec<Pid>,
+    log: String,
+    /// What the next spawns of containers are answered with, instead of a process.
+    spawn_errors: Vec<(SpawnError, String)>,
+    image_error: Option<String>,
+    start_error: Option<String>,
+    finished: Option<u8>,
+}
+
+impl World {
+    fn new() -> Self {
+        let identity = Identity { boot_unix_ms: 0, uid: "uid".to_owned(), pod_ip: "127.0.0.1".to_owned() };
+        Self {
+            supervisor: Supervisor::new(identity),
+            now: Time::default(),
+            next_pid: 100,
+            live: BTreeMap::new(),
+            spawned: BTreeMap::new(),
+            killed: Vec::new(),
+            log: String::new(),
+            spawn_errors: Vec::new(),
+            image_error: None,
+            start_error: None,
+            finished: None,
+        }
+    }
+
+    fn boot(&mut self) {
+        self.step(Event::Boot { services: vec![("net".to_owned(), Readiness::Exec)] });
+    }
+
+    fn name(&self, unit: UnitId) -> String {
+        self.supervisor.unit_name(unit).to_owned()
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut events = std::collections::VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let mut actions = Vec::new();
+            self.supervisor.step(self.now, event, &mut actions);
+            for action in actions {
+                events.extend(self.perform(action));
+            }
+        }
+        if let Some(deadline) = self.supervisor.next_deadline() {
+            assert!(deadline > self.now, "a deadline at {deadline} is left over at {}", self.now);
+        }
+    }
+
+    fn perform(&mut self, action: Action) -> Vec<Event> {
+        match action {
+            Action::PullImage(unit) => {
+                self.note(&format!("pull {}", self.name(unit)));
+                match self.image_error.clone() {
+                    Some(message) => vec![Event::ImageFailed { unit, message }],
+                    None => vec![Event::ImageReady { unit }],
+                }
+            }
+            Action::Spawn { unit, attempt } => self.spawn(unit, attempt),
+            Action::Terminate(pid) => {
+                let unit = *self.live.get(&pid).expect("Terminate names a live process");
+                self.note(&format!("terminate {}", self.name(unit)));
+                Vec::new()
+            }
+            Action::Kill(pid) => {
+                let unit = *self.live.get(&pid).expect("Kill names a live process");
+                self.note(&format!("kill {}", self.name(unit)));
+                self.killed.push(pid);
+                Vec::new()
+            }
+            Action::Emit { reason, message, .. } => {
+                self.note(&format!("event {reason} {message}"));
+                Vec::new()
+            }
+            Action::StatusChanged => {
+                let report = self.supervisor.report().expect("a report has changed");
+                self.note(&format!("status {}", summary(&report)));
+                Vec::new()
+            }
+            Action::Finish { exit_code } => {
+                self.note(&format!("finish {exit_code}"));
+                assert_eq!(self.finished.replace(exit_code), None, "Finish comes once");
+                Vec::new()
+            }
+        }
+    }
+
+    fn spawn(&mut self, unit: UnitId, attempt: u32) -> Vec<Event> {
+        self.note(&format!("spawn {} attempt={attempt}", self.name(unit)));
+        assert!(!self.live.values().any(|live| *live == unit), "{unit} has a process already");
+        let is_container = matches!(unit, UnitId::Container(_));
+        if is_container && let Some((reason, message)) = self.spawn_errors.pop() {
+            return vec![Event::SpawnFailed { unit, reason, message }];
+        }
+        let pid = self.next_pid;
+        self.next_pid += 1;
+        self.live.insert(pid, unit);
+        *self.spawned.entry(unit).or_default() += 1;
+        let spawned = Event::Spawned { unit, pid };
+        match (is_container, self.start_error.take()) {
+            (true, Some(message)) => {
+                self.live.remove(&pid);
+                let status = ExitStatus::Code(128);
+                let exited = Event::Exited { pid, status, message: None };
+                vec![spawned, Event::StartFailed { pid, message }, exited]
+            }
+            _ => vec![spawned, Event::Started { pid }],
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        let _ = writeln!(self.log, "      < {text}");
+    }
+
+    fn exit(&mut self, pid: Pid, status: ExitStatus) {
+        self.live.remove(&pid);
+        self.killed.retain(|killed| *killed != pid);
+        self.step(Event::Exited { pid, status, message: None });
+    }
+
+    fn pid_of(&self, name: &str) -> Pid {
+        let found = self.live.iter().find(|(_, unit)| self.supervisor.unit_name(**unit) == name);
+        *found.unwrap_or_else(|| panic!("{name} has no process")).0
+    }
+
+    /// Lets time pass to `end`, with every deadline on the way.
+    fn pass_to(&mut self, end: Time) {
+        while let Some(deadline) = self.supervisor.next_deadline().filter(|deadline| *deadline <= end) {
+            self.now = deadline;
+            let _ = writeln!(self.log, "@{} tick", self.now);
+            self.step(Event::Tick);
+            for pid in std::mem::take(&mut self.killed) {
+                self.exit(pid, ExitStatus::Signal(9));
+            }
+        }
+        self.now = self.now.max(end);
+    }
+}
+
+fn summary(report: &PodReport) -> String {
+    let mut text = format!("{:?}", report.status.phase);
+    for status in &report.status.container_statuses {
+        let state = |state: &ContainerState| match state {
+            ContainerState::Waiting { reason, .. } => format!("waiting:{reason}"),
+            ContainerState::Running { .. } => "running".to_owned(),
+            ContainerState::Terminated { exit_code, reason, .. } => format!("terminated:{reason}:{exit_code}"),
+        };
+        let last = status.last_state.as_ref().map(|last| format!(" last={}", state(last))).unwrap_or_default();
+        let _ = write!(text, " | {} {} restarts={}{last}", status.name, state(&status.state), status.restart_count);
+    }
+    text
+}
+
+/// Runs the script of a transcript: the lines that start with `pod` or `@`, without `tick`s.
+fn replay(script: &str) -> String {
+    let mut world = World::new();
+    for line in script.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["#", ..] => {
+                let _ = writeln!(world.log, "{line}");
+            }
+            ["pod", settings @ ..] => {
+                let _ = writeln!(world.log, "{line}");
+                world.boot();
+                world.step(Event::Accept(Box::new(parse_pod(settings))));
+            }
+            [at, "set", what, rest @ ..] => {
+                world.pass_to(parse_time(at));
+                let _ = writeln!(world.log, "{line}");
+                set(&mut world, what, &rest.join(" "));
+            }
+            [at, ">", event @ ..] => {
+                world.pass_to(parse_time(at));
+                let _ = writeln!(world.log, "{line}");
+                happen(&mut world, event);
+            }
+            [at, "end"] => {
+                world.pass_to(parse_time(at));
+                let _ = writeln!(world.log, "{line}");
+            }
+            _ => {}
+        }
+    }
+    world.log
+}
+
+fn parse_time(at: &str) -> Time {
+    let text = at.trim_start_matches('@');
+    let millis = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(millis), _) => millis.parse::<u64>(),
+        (None, Some(seconds)) => seconds.parse::<u64>().map(|seconds| seconds * 1000),
+        (None, None) => panic!("no time in {at}"),
+    };
+    Time::from_millis(millis.unwrap_or_else(|error| panic!("{at}: {error}")))
+}
+
+/// `policy=Never grace=5 app side:OnFailure app2:Never:In:42,43`
+fn parse_pod(settings: &[&str]) -> Plan {
+    let policy = |name: &str| match name {
+        "Always" => RestartPolicy::Always,
+        "OnFailure" => RestartPolicy::OnFailure,
+        "Never" => RestartPolicy::Never,
+        other => panic!("no policy {other}"),
+    };
+    let mut pod = plan(RestartPolicy::Always, 30, Vec::new());
+    for setting in settings {
+        match setting.split_once('=') {
+            Some(("policy", name)) => pod.restart_policy = policy(name),
+            Some(("grace", seconds)) => pod.grace_seconds = seconds.parse().expect("seconds"),
+            _ => {
+                let parts: Vec<&str> = setting.split(':').collect();
+                let mut one = container(parts[0]);
+                one.restart_policy = parts.get(1).map(|name| policy(name));
+                if let [_, _, operator, values] = parts.as_slice() {
+                    let operator = if *operator == "In" { RuleOperator::In } else { RuleOperator::NotIn };
+                    let values = values.split(',').map(|value| value.parse().expect("code")).collect();
+                    one.restart_rules = vec![RestartRule { operator, values }];
+                }
+                pod.containers.push(one);
+            }
+        }
+    }
+    pod
+}
+
+fn set(world: &mut World, what: &str, value: &str) {
+    let message = (!value.is_empty()).then(|| value.to_owned());
+    match what {
+        "image-error" => world.image_error = message,
+        "start-error" => world.start_error = message,
+        "config-error" => world.spawn_errors.push((SpawnError::Config, value.to_owned())),
+        "volume-error" => world.spawn_errors.push((SpawnError::Volume, value.to_owned())),
+        other => panic!("no setting {other}"),
+    }
+}
+
+fn happen(world: &mut World, event: &[&str]) {
+    match event {
+        ["exited", name, how] => {
+            let status = match how.split_once('=') {
+                Some(("code", code)) => ExitStatus::Code(code.parse().expect("code")),
+                Some(("signal", signal)) => ExitStatus::Signal(signal.parse().expect("signal")),
+                _ => ExitStatus::OomKilled,
+            };
+            world.exit(world.pid_of(name), status);
+        }
+        ["stop"] => world.step(Event::Stop { grace_seconds: None }),
+        ["stop", grace] => world.step(Event::Stop { grace_seconds: Some(grace.parse().expect("seconds")) }),
+        ["tick"] => world.step(Event::Tick),
+        other => panic!("no event {other:?}"),
+    }
+}
+
+#[test]
+fn transcripts_are_what_happens() {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/transcripts");
+    let update = std::env::var_os("UPDATE_TRANSCRIPTS").is_some();
+    let mut count = 0;
+    let mut different = Vec::new();
+    for entry in std::fs::read_dir(&directory).expect("transcripts") {
+        let path = entry.expect("entry").path();
+        let expected = std::fs::read_to_string(&path).expect("readable");
+        let got = replay(&expected);
+        count += 1;
+        if got != expected {
+            if update {
+                std::fs::write(&path, got).expect("writable");
+            } else {
+                different.push(format!("{}:\n{got}", path.display()));
+            }
+        }
+    }
+    assert!(count >= 20, "only {count} transcripts");
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
+#[derive(Debug, Clone)]
+enum Move {
+    Exit { which: usize, status: u8 },
+    Pass { millis: u64 },
+    Stop { grace: Option<u32> },
+    SpawnErrors { volume: bool },
+    ImageError(bool),
+    StartError,
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        6 => (any::<usize>(), 0u8..5).prop_map(|(which, status)| Move::Exit { which, status }),
+        6 => (1u64..700_000).prop_map(|millis| Move::Pass { millis }),
+        1 => prop::option::of(0u32..40).prop_map(|grace| Move::Stop { grace }),
+        1 => any::<bool>().prop_map(|volume| Move::SpawnErrors { volume }),
+        1 => any::<bool>().prop_map(Move::ImageError),
+        1 => Just(Move::StartError),
+    ];
+    prop::collection::vec(one, 0..60)
+}
+
+fn status_of(number: u8) -> ExitStatus {
+    match number {
+        0 => ExitStatus::Code(0),
+        1 => ExitStatus::Code(1),
+        2 => ExitStatus::Signal(15),
+        3 => ExitStatus::OomKilled,
+        _ => ExitStatus::Signal(9),
+    }
+}
+
+fn random_history(policies: &[u8], moves: &[Move]) {
+    let policy = |number: u8| match number % 3 {
+        0 => RestartPolicy::Always,
+        1 => RestartPolicy::OnFailure,
+        _ => RestartPolicy::Never,
+    };
+    let containers = (1..policies.len()).map(|index| container(&format!("c{index}"))).collect();
+    let pod_policy = policy(policies[0]);
+    let mut world = World::new();
+    world.boot();
+    world.step(Event::Accept(Box::new(plan(pod_policy, 30, containers))));
+    let mut restarts: BTreeMap<String, u32> = BTreeMap::new();
+    for step in moves {
+        match step {
+            Move::Exit { which, status } => {
+                let pids: Vec<Pid> = world.live.keys().copied().collect();
+                if let Some(pid) = pids.get(which % pids.len().max(1)) {
+                    world.exit(*pid, status_of(*status));
+                }
+            }
+            Move::Pass { millis } => world.pass_to(world.now + Duration::from_millis(*millis)),
+            Move::Stop { grace } => world.step(Event::Stop { grace_seconds: *grace }),
+            Move::SpawnErrors { volume } => {
+                let reason = if *volume { SpawnError::Volume } else { SpawnError::Config };
+                world.spawn_errors.push((reason, "because".to_owned()));
+            }
+            Move::ImageError(fails) => world.image_error = fails.then(|| "absent".to_owned()),
+            Move::StartError => world.start_error = Some("no such file".to_owned()),
+        }
+        for status in world.supervisor.report().expect("accepted").status.container_statuses {
+            let before = restarts.insert(status.name, status.restart_count).unwrap_or(0);
+            assert!(status.restart_count >= before, "restartCount went back");
+        }
+    }
+    if pod_policy == RestartPolicy::Never {
+        for (unit, count) in &world.spawned {
+            assert!(matches!(unit, UnitId::Service(_)) || *count == 1, "{unit} was started {count} times");
+        }
+    }
+    // After a stop, nothing but time is needed, whoever ignores SIGTERM: the grace of the containers, then that of the
+    // services.
+    world.image_error = None;
+    world.step(Event::Stop { grace_seconds: None });
+    let end = world.now + Duration::from_secs(40) + Duration::from_secs(10);
+    world.pass_to(end);
+    assert!(world.finished.is_some(), "not finished:\n{}", world.log);
+    assert!(world.live.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #[test]
+    fn random_histories_hold_the_invariants(policies in prop::collection::vec(0u8..3, 2..5), moves in moves()) {
+        random_history(&policies, &moves);
+    }
+}
