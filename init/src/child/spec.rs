@@ -5,72 +5,72 @@ use serde::{Deserialize, Serialize};
 
 /// One process to become.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChildSpec {
+pub(crate) struct ChildSpec {
     /// `None`: stay in PID 1's root (base services).
-    pub root: Option<RootSpec>,
+    pub(crate) root: Option<RootSpec>,
     /// Volume and file mounts, applied in this order (by path depth) inside the root.
-    pub mounts: Vec<BindSpec>,
+    pub(crate) mounts: Vec<BindSpec>,
     /// Program and arguments; the program is searched in PATH of `env` when it has no slash.
-    pub argv: Vec<String>,
+    pub(crate) argv: Vec<String>,
     /// The whole environment; `HOME` is added from the container's passwd file when it is absent.
-    pub env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, String)>,
     /// Working directory; created when missing (K-344).
-    pub cwd: String,
+    pub(crate) cwd: String,
     /// User and groups.
-    pub user: UserSpec,
+    pub(crate) user: UserSpec,
     /// Capabilities for bounding, effective and permitted, by name with `CAP_` (K-416).
-    pub capabilities: Vec<String>,
+    pub(crate) capabilities: Vec<String>,
     /// `prctl(PR_SET_NO_NEW_PRIVS)`.
-    pub no_new_privileges: bool,
+    pub(crate) no_new_privileges: bool,
     /// File mode creation mask.
-    pub umask: u32,
+    pub(crate) umask: u32,
     /// Resource limits: name as in `getrlimit(2)` (`RLIMIT_NOFILE`), soft, hard.
-    pub rlimits: Vec<(String, u64, u64)>,
+    pub(crate) rlimits: Vec<(String, u64, u64)>,
     /// `oom_score_adj`, when it is to be changed.
-    pub oom_score_adj: Option<i32>,
+    pub(crate) oom_score_adj: Option<i32>,
     /// Descriptors that stay open, as (number at entry, number for the program). 0, 1, 2 always stay.
-    pub keep_fds: Vec<(i32, i32)>,
+    pub(crate) keep_fds: Vec<(i32, i32)>,
 }
 
 /// The container's root file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RootSpec {
+pub(crate) struct RootSpec {
     /// Layer directories, lowest first; each an absolute path of PID 1's root.
-    pub lower: Vec<String>,
+    pub(crate) lower: Vec<String>,
     /// Directory for this instance: `upper`, `work` and `merged` are made beneath it.
-    pub scratch: String,
+    pub(crate) scratch: String,
     /// Whether the root is mounted read-only in the end (K-419).
-    pub read_only: bool,
+    pub(crate) read_only: bool,
     /// Overlay extended attributes are in the `user.` name space (`userxattr`): we are in a user namespace.
-    pub user_xattr: bool,
+    pub(crate) user_xattr: bool,
     /// Directory mounted at /dev/shm, shared by the Pod's containers (K-403).
-    pub shm: String,
+    pub(crate) shm: String,
 }
 
 /// One bind mount: a file or directory of PID 1's root, placed at a path of the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BindSpec {
+pub(crate) struct BindSpec {
     /// Absolute path in PID 1's root.
-    pub source: String,
+    pub(crate) source: String,
     /// Path beneath `source`, resolved without leaving it; made as a directory when missing (K-399).
-    pub sub_path: Option<String>,
+    pub(crate) sub_path: Option<String>,
     /// Absolute path in the container, resolved inside its root; made when missing.
-    pub target: String,
+    pub(crate) target: String,
     /// Read-only.
-    pub read_only: bool,
+    pub(crate) read_only: bool,
 }
 
 /// Identity of the process.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct UserSpec {
+pub(crate) struct UserSpec {
     /// `runAsUser`.
-    pub run_as_user: Option<u32>,
+    pub(crate) run_as_user: Option<u32>,
     /// `runAsGroup`.
-    pub run_as_group: Option<u32>,
+    pub(crate) run_as_group: Option<u32>,
     /// The image's USER: `uid`, `name`, `uid:gid`, `name:group`; resolved in the container's own files (K-411).
-    pub image_user: String,
+    pub(crate) image_user: String,
     /// `runAsNonRoot` (K-413).
-    pub run_as_non_root: bool,
+    pub(crate) run_as_non_root: bool,
     /// fsGroup and supplementalGroups (K-412); groups of the user in /etc/group are merged.
-    pub supplemental_groups: Vec<u32>,
+    pub(crate) supplemental_groups: Vec<u32>,
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// PID 1 → worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ToWorker {
+pub(crate) enum ToWorker {
     /// The only order of a worker: make this image available.
     Unpack {
         /// Digest of the image manifest or index.
@@ -29,7 +29,7 @@ pub enum ToWorker {
 
 /// Worker → PID 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FromWorker {
+pub(crate) enum FromWorker {
     /// Send this blob.
     NeedBlob {
         /// Which.
@@ -46,7 +46,7 @@ pub enum FromWorker {
 
 /// How to treat the owners in a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Owners {
+pub(crate) enum Owners {
     /// As in the layer.
     Keep,
     /// Everything belongs to root: a user namespace with a single id; overlay attributes are `user.`.
@@ -55,21 +55,21 @@ pub enum Owners {
 
 /// What PID 1 needs to know of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Image {
+pub(crate) struct Image {
     /// Digest of the manifest that was used.
-    pub manifest: Digest,
+    pub(crate) manifest: Digest,
     /// Names of the layer directories in the store, lowest first.
-    pub layers: Vec<String>,
+    pub(crate) layers: Vec<String>,
     /// `config.Env`.
-    pub env: Vec<String>,
+    pub(crate) env: Vec<String>,
     /// `config.Entrypoint`.
-    pub entrypoint: Vec<String>,
+    pub(crate) entrypoint: Vec<String>,
     /// `config.Cmd`.
-    pub cmd: Vec<String>,
+    pub(crate) cmd: Vec<String>,
     /// `config.WorkingDir`, default `/`.
-    pub working_dir: String,
+    pub(crate) working_dir: String,
     /// `config.User`.
-    pub user: String,
+    pub(crate) user: String,
     /// `config.StopSignal`, empty: SIGTERM.
-    pub stop_signal: String,
+    pub(crate) stop_signal: String,
 }
