@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::control::Bundle;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
+use crate::source;
 
 /// A bundle, read.
 #[derive(Debug, Clone)]
@@ -20,29 +20,13 @@ pub struct Loaded {
     pub ports: Vec<(u16, u16)>,
 }
 
-/// Reads the manifests.
-pub fn load(files: &[PathBuf], _images: Option<&Path>) -> Result<Loaded, Failure> {
-    let mut items = Vec::new();
-    for file in files {
-        let failed = |what: &dyn std::fmt::Display| {
-            Failure::new(Exit::NoInput, format!("cannot read {}: {what}", file.display()))
-        };
-        let text = if file.as_os_str() == "-" {
-            std::io::read_to_string(std::io::stdin())
-        } else {
-            std::fs::read_to_string(file)
-        };
-        for document in serde_norway::Deserializer::from_str(&text.map_err(|error| failed(&error))?) {
-            let value = Value::deserialize(document)
-                .map_err(|error| Failure::new(Exit::Rejected, format!("{}: {error}", file.display())))?;
-            if !value.is_null() {
-                items.push(value);
-            }
-        }
+/// Reads the manifests and says which images were resolved to which digests.
+pub fn load(files: &[PathBuf], images: Option<&Path>) -> Result<Loaded, Failure> {
+    let loaded = source::load(files, images)?;
+    for (written, resolved) in &loaded.resolved {
+        log::info!("{written} is {resolved}");
     }
-    let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
-    let bytes = serde_json::to_vec(&list).map_err(|error| Failure::new(Exit::Rejected, error.to_string()))?;
-    Ok(describe(bytes))
+    Ok(describe(loaded.json))
 }
 
 /// What this side must know of a bundle.
