@@ -247,3 +247,59 @@ fn refused(reason: RefusedReason, message: &str) -> Failure {
         format!("refused by the enclave: {what} ({})", escape(message)),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use manifest_sync::link::Address;
+
+    use super::*;
+    use crate::view::Snapshot;
+
+    /// A control task for an enclave that is not there.
+    fn control(obituary: Obituary, first_deadline: Duration) -> (Control, mpsc::Sender<Request>) {
+        let (wishes, requests) = mpsc::channel(1);
+        let control = Control {
+            enclave: Enclave::new(Address::Unix {
+                dir: "/nonexistent".into(),
+            }),
+            blobs: BlobStore::new(None),
+            bundle: None,
+            session: None,
+            store_session: Box::new(|_| Ok(())),
+            obituary,
+            first_deadline,
+            lost_deadline: Duration::ZERO,
+            publisher: Publisher::new(Snapshot::new()),
+            requests,
+            logs_drained: None,
+        };
+        (control, wishes)
+    }
+
+    #[tokio::test]
+    async fn an_enclave_that_is_not_there_is_given_up_at_the_deadline() {
+        let (control, _wishes) = control(Box::new(|| None), Duration::from_millis(20));
+        let failure = control.run().await.expect_err("there is none");
+        assert_eq!(failure.exit, Exit::Unavailable);
+        assert!(
+            failure
+                .message
+                .starts_with("the enclave at unix:/nonexistent cannot be reached: "),
+            "{failure}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_enclave_that_is_known_to_be_dead_is_given_up_at_once() {
+        let obituary = || Some("it died".to_owned());
+        let (control, _wishes) = control(Box::new(obituary), Duration::from_secs(3600));
+        assert_eq!(control.run().await, Err(Failure::new(Exit::Died, "it died")));
+    }
+
+    #[tokio::test]
+    async fn stop_before_there_is_anything_ends_the_task() {
+        let (control, wishes) = control(Box::new(|| None), Duration::from_secs(3600));
+        wishes.send(Request::Stop { grace: None }).await.expect("queued");
+        assert_eq!(control.run().await, Ok(Ended::NeverApplied));
+    }
+}

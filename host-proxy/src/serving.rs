@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::announce::{self, announce};
 use crate::blobs::BlobStore;
-use crate::cli::Serving;
+use crate::cli::{LogFormat, Serving};
 use crate::control::{Bundle, Control, Ended, Obituary};
 use crate::enclave::Enclave;
 use crate::exit::{Exit, Failure};
@@ -24,7 +24,8 @@ use crate::http::{Site, serve_tcp, serve_unix};
 use crate::ingress::Ingress;
 use crate::logs::{Follower, Printer, Ring, Style};
 use crate::signal;
-use crate::view::{Publisher, Snapshot, View};
+use crate::view::{Publisher, Snapshot, StatusAnswer, View};
+use crate::{table, time};
 
 /// Wishes waiting for the control task.
 const WISHES: usize = 16;
@@ -148,7 +149,7 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
     };
     let unix = tokio::spawn(serve_unix(bound.socket, site.clone()));
     let tcp = bound.http.map(|listener| tokio::spawn(serve_tcp(listener, site)));
-    let announcer = tokio::spawn(announce(view));
+    let announcer = tokio::spawn(announce(view.clone()));
     let lines = tokio::spawn(follower.run());
 
     let session_path = work.state.join("session");
@@ -172,6 +173,12 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
     // The control task owned the publisher: the others see that no news will come, and end.
     let _ = tokio::time::timeout(LAST_LINES, lines).await;
     let _ = announcer.await;
+    if serving.log_format == LogFormat::Text {
+        let answer = StatusAnswer::from(&*view.borrow());
+        if answer.pod.is_some() {
+            announce::say(&format!("\n{}", table::status(&answer, time::now()).trim_end()));
+        }
+    }
     for task in [Some(unix), tcp].into_iter().flatten() {
         task.abort();
     }
