@@ -1,1 +1,18 @@
-//! rootfs
+//! OCI images: read and verify, unpack into overlay layer directories, and write layouts.
+//!
+//! Nothing that comes with an image is trusted before its digest has been checked, and no name of a layer is ever
+//! resolved outside the directory that the layer is unpacked into.
+#![forbid(unsafe_code)]
+
+mod beneath;
+pub mod error;
+pub mod image;
+pub mod layer;
+mod stream;
+pub mod store;
+pub mod unpack;
+pub mod write;
+
+pub use error::Error;
+pub use store::{BlobSource, UnpackedImage, unpack_image};
+pub use unpack::{Limits, Owners};
