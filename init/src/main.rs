@@ -4,6 +4,7 @@ mod child;
 mod console;
 mod net;
 mod sys;
+mod unpack;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("child") => child::main(),
         Some("net") => net::main(),
+        Some("unpack") => unpack::main(),
         other => {
             eprintln!("cloister-init: no applet {other:?}: it is PID 1 of an enclave and takes no arguments");
             ExitCode::from(USAGE)

@@ -151,11 +151,17 @@ pub fn architecture() -> &'static str {
 }
 
 fn is_index(media: &str) -> bool {
-    matches!(media, INDEX | "application/vnd.docker.distribution.manifest.list.v2+json")
+    matches!(
+        media,
+        INDEX | "application/vnd.docker.distribution.manifest.list.v2+json"
+    )
 }
 
 fn is_manifest(media: &str) -> bool {
-    matches!(media, MANIFEST | "application/vnd.docker.distribution.manifest.v2+json")
+    matches!(
+        media,
+        MANIFEST | "application/vnd.docker.distribution.manifest.v2+json"
+    )
 }
 
 /// Parses `bytes` as an index or a manifest. A document that has the members of both, or whose media type says
@@ -175,10 +181,13 @@ pub fn parse_document(bytes: &[u8]) -> Result<Document, String> {
         return Err("schemaVersion is not 2".into());
     }
     let media = shape.media_type.as_deref();
-    match (shape.manifests.is_some(), shape.layers.is_some() || shape.config.is_some()) {
-        (true, false) if media.is_none_or(is_index) => {
-            serde_json::from_slice(bytes).map(Document::Index).map_err(|e| e.to_string())
-        }
+    match (
+        shape.manifests.is_some(),
+        shape.layers.is_some() || shape.config.is_some(),
+    ) {
+        (true, false) if media.is_none_or(is_index) => serde_json::from_slice(bytes)
+            .map(Document::Index)
+            .map_err(|e| e.to_string()),
         (false, true) if media.is_none_or(is_manifest) => {
             let manifest: Manifest = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
             if manifest.layers.len() > MAX_LAYERS {
@@ -194,14 +203,20 @@ impl Index {
     /// The only manifest for Linux on this architecture. An entry that is itself an index is never taken.
     pub fn choose(&self) -> Result<&Descriptor, String> {
         let fits = |d: &&Descriptor| {
-            d.platform.as_ref().is_some_and(|p| p.os == "linux" && p.architecture == architecture())
+            d.platform
+                .as_ref()
+                .is_some_and(|p| p.os == "linux" && p.architecture == architecture())
         };
         let found = match (self.manifests.iter().find(fits), self.manifests.as_slice()) {
             (Some(found), _) => found,
             (None, [only]) if only.platform.is_none() => only,
             _ => return Err(format!("no image for linux/{} in the index", architecture())),
         };
-        if is_manifest(&found.media_type) { Ok(found) } else { Err("nested index or unknown media type".into()) }
+        if is_manifest(&found.media_type) {
+            Ok(found)
+        } else {
+            Err("nested index or unknown media type".into())
+        }
     }
 }
 
@@ -225,9 +240,8 @@ pub fn parse_config(bytes: &[u8], manifest: &Manifest) -> Result<Config, String>
 pub fn compression(media: &str) -> Result<Compression, String> {
     match media {
         LAYER | "application/vnd.docker.image.rootfs.diff.tar" => Ok(Compression::None),
-        "application/vnd.oci.image.layer.v1.tar+gzip" | "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
-            Ok(Compression::Gzip)
-        }
+        "application/vnd.oci.image.layer.v1.tar+gzip"
+        | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Ok(Compression::Gzip),
         "application/vnd.oci.image.layer.v1.tar+zstd" => Ok(Compression::Zstd),
         _ => Err("layer has an unknown media type".into()),
     }

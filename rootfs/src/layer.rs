@@ -54,7 +54,9 @@ impl Name {
 
     /// Directory components and last component; `None` for the root.
     pub fn split(&self) -> Option<(&[Vec<u8>], &[u8])> {
-        self.0.split_last().map(|(last, parents)| (parents, last.as_slice()))
+        self.0
+            .split_last()
+            .map(|(last, parents)| (parents, last.as_slice()))
     }
 
     /// All components.

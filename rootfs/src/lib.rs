@@ -8,8 +8,8 @@ mod beneath;
 pub mod error;
 pub mod image;
 pub mod layer;
-mod stream;
 pub mod store;
+mod stream;
 pub mod unpack;
 pub mod write;
 

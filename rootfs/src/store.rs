@@ -44,24 +44,36 @@ pub fn unpack_image(
 ) -> Result<UnpackedImage, Error> {
     let (digest, manifest) = manifest(source, image)?;
     let bytes = document(source, &manifest.config.digest, Some(manifest.config.size))?;
-    let refuse = |reason| Error::Document { digest: manifest.config.digest.clone(), reason };
+    let refuse = |reason| Error::Document {
+        digest: manifest.config.digest.clone(),
+        reason,
+    };
     let config = image::parse_config(&bytes, &manifest).map_err(refuse)?;
     let mut left = limits;
     let mut layers = Vec::new();
     for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
-        let how = image::compression(&layer.media_type)
-            .map_err(|reason| Error::Document { digest: digest.clone(), reason })?;
+        let how = image::compression(&layer.media_type).map_err(|reason| Error::Document {
+            digest: digest.clone(),
+            reason,
+        })?;
         if rustix::fs::statat(store, diff_id.hex(), AtFlags::SYMLINK_NOFOLLOW).is_err() {
             let used = one_layer(source, layer, diff_id, how, store, left, owners)?;
             left.bytes = left.bytes.saturating_sub(used);
         }
         layers.push(diff_id.hex().to_owned());
     }
-    Ok(UnpackedImage { manifest: digest, layers, config: config.config.unwrap_or_default() })
+    Ok(UnpackedImage {
+        manifest: digest,
+        layers,
+        config: config.config.unwrap_or_default(),
+    })
 }
 
 fn manifest(source: &mut impl BlobSource, image: &Digest) -> Result<(Digest, Manifest), Error> {
-    let refuse = |digest: &Digest, reason| Error::Document { digest: digest.clone(), reason };
+    let refuse = |digest: &Digest, reason| Error::Document {
+        digest: digest.clone(),
+        reason,
+    };
     let index = match image::parse_document(&document(source, image, None)?).map_err(|r| refuse(image, r))? {
         Document::Manifest(manifest) => return Ok((image.clone(), manifest)),
         Document::Index(index) => index,
@@ -76,19 +88,31 @@ fn manifest(source: &mut impl BlobSource, image: &Digest) -> Result<(Digest, Man
 
 /// Reads and verifies a small blob.
 fn document(source: &mut impl BlobSource, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, Error> {
-    let failed = |source| Error::Blob { digest: digest.clone(), source };
+    let failed = |source| Error::Blob {
+        digest: digest.clone(),
+        source,
+    };
     let (reader, announced) = source.open(digest).map_err(failed)?;
     if size.is_some_and(|size| size != announced) {
-        return Err(Error::Mismatch { digest: digest.clone(), what: "size" });
+        return Err(Error::Mismatch {
+            digest: digest.clone(),
+            what: "size",
+        });
     }
     if announced > MAX_DOCUMENT {
-        return Err(Error::Document { digest: digest.clone(), reason: "larger than 4 MiB".into() });
+        return Err(Error::Document {
+            digest: digest.clone(),
+            reason: "larger than 4 MiB".into(),
+        });
     }
     let mut bytes = Vec::new();
     let mut reader = Metered::new(reader, digest, Limit::Bytes(announced));
     reader.read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 != announced || !reader.is(digest) {
-        return Err(Error::Mismatch { digest: digest.clone(), what: "content" });
+        return Err(Error::Mismatch {
+            digest: digest.clone(),
+            what: "content",
+        });
     }
     Ok(bytes)
 }
@@ -103,21 +127,36 @@ fn one_layer(
     limits: Limits,
     owners: Owners,
 ) -> Result<u64, Error> {
-    let (reader, size) =
-        source.open(&layer.digest).map_err(|source| Error::Blob { digest: layer.digest.clone(), source })?;
+    let (reader, size) = source.open(&layer.digest).map_err(|source| Error::Blob {
+        digest: layer.digest.clone(),
+        source,
+    })?;
     if size != layer.size {
-        return Err(Error::Mismatch { digest: layer.digest.clone(), what: "size" });
+        return Err(Error::Mismatch {
+            digest: layer.digest.clone(),
+            what: "size",
+        });
     }
     let kernel = |errno: Errno| Error::Store(errno.into());
     let temporary = format!(".tmp-{}-{}", std::process::id(), diff_id.hex());
     remove_tree(store, temporary.as_bytes()).map_err(Error::Store)?;
     rustix::fs::mkdirat(store, temporary.as_str(), Mode::from_raw_mode(0o755)).map_err(kernel)?;
-    let done = fill(reader, layer, diff_id, how, store, temporary.as_bytes(), limits, owners).and_then(|used| {
-        match rustix::fs::renameat(store, temporary.as_str(), store, diff_id.hex()) {
+    let done = fill(
+        reader,
+        layer,
+        diff_id,
+        how,
+        store,
+        temporary.as_bytes(),
+        limits,
+        owners,
+    )
+    .and_then(
+        |used| match rustix::fs::renameat(store, temporary.as_str(), store, diff_id.hex()) {
             Ok(()) => Ok(used),
             Err(errno) => Err(kernel(errno)),
-        }
-    });
+        },
+    );
     if done.is_err() {
         remove_tree(store, temporary.as_bytes()).map_err(Error::Store)?;
     }
@@ -139,8 +178,12 @@ fn fill(
     rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755)).map_err(|errno| Error::Store(errno.into()))?;
     let mut blob = Metered::new(reader, &layer.digest, Limit::Bytes(layer.size));
     let (input, headers) = (blob.counter(), Rc::default());
-    let limit =
-        Limit::Ratio { bytes: limits.bytes, ratio: limits.ratio, input: Rc::clone(&input), headers: Rc::clone(&headers) };
+    let limit = Limit::Ratio {
+        bytes: limits.bytes,
+        ratio: limits.ratio,
+        input: Rc::clone(&input),
+        headers: Rc::clone(&headers),
+    };
     let mut archive = Metered::new(decompress(&mut blob, how), diff_id, limit);
     let output = archive.counter();
     let mut unpacker = Unpacker {
@@ -152,19 +195,32 @@ fn fill(
         times: BTreeMap::new(),
         remembered: 0,
     };
-    unpacker.apply(&mut archive, &headers).map_err(|failure| match failure {
-        Failure::Archive(source) => Error::Layer { layer: layer.digest.clone(), source },
-        Failure::Entry(refused) => {
-            Error::Entry { layer: layer.digest.clone(), path: escape(&refused.0), reason: refused.1 }
-        }
-    })?;
+    unpacker
+        .apply(&mut archive, &headers)
+        .map_err(|failure| match failure {
+            Failure::Archive(source) => Error::Layer {
+                layer: layer.digest.clone(),
+                source,
+            },
+            Failure::Entry(refused) => Error::Entry {
+                layer: layer.digest.clone(),
+                path: escape(&refused.0),
+                reason: refused.1,
+            },
+        })?;
     let diff_matches = archive.is(diff_id);
     drop(archive);
     if input.get() != layer.size || !blob.is(&layer.digest) {
-        return Err(Error::Mismatch { digest: layer.digest.clone(), what: "content" });
+        return Err(Error::Mismatch {
+            digest: layer.digest.clone(),
+            what: "content",
+        });
     }
     if !diff_matches {
-        return Err(Error::Mismatch { digest: diff_id.clone(), what: "uncompressed content (diff_id)" });
+        return Err(Error::Mismatch {
+            digest: diff_id.clone(),
+            what: "uncompressed content (diff_id)",
+        });
     }
     Ok(output.get())
 }

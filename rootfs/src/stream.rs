@@ -43,7 +43,13 @@ impl<R: Read> Metered<R> {
             "sha512" => (Context::new(&SHA512), "sha512"),
             _ => (Context::new(&SHA256), "sha256"),
         };
-        Self { inner, hash, algorithm, count: Rc::default(), limit }
+        Self {
+            inner,
+            hash,
+            algorithm,
+            count: Rc::default(),
+            limit,
+        }
     }
 
     pub(crate) fn counter(&self) -> Rc<Cell<u64>> {
@@ -64,7 +70,12 @@ impl<R: Read> Read for Metered<R> {
         self.hash.update(buffer.get(..read).unwrap_or_default());
         let refused = match &self.limit {
             Limit::Bytes(bytes) => (count > *bytes).then_some("more bytes than announced"),
-            Limit::Ratio { bytes, ratio, input, headers } => {
+            Limit::Ratio {
+                bytes,
+                ratio,
+                input,
+                headers,
+            } => {
                 let left = headers.get().checked_sub(read as u64);
                 headers.set(left.unwrap_or(0));
                 if count > *bytes {
@@ -106,7 +117,8 @@ impl<R: Read> Read for Zstd<R> {
                         *self = Self::Between(reader);
                         return Ok(0);
                     }
-                    let frame = Frame::new_with_max_window_size(reader, MAX_WINDOW).map_err(io::Error::other)?;
+                    let frame =
+                        Frame::new_with_max_window_size(reader, MAX_WINDOW).map_err(io::Error::other)?;
                     *self = Self::Frame(Box::new(frame));
                 }
                 Self::Frame(mut frame) => {

@@ -34,7 +34,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 16 << 30, entries: 1_000_000, ratio: 256, headers: 1 << 20 }
+        Self {
+            bytes: 16 << 30,
+            entries: 1_000_000,
+            ratio: 256,
+            headers: 1 << 20,
+        }
     }
 }
 
@@ -97,7 +102,8 @@ impl Unpacker<'_> {
                 return Err(io::Error::other("more entries than allowed").into());
             }
             let name = entry.path_bytes().into_owned();
-            self.entry(&name, &mut entry).map_err(|reason| Failure::Entry(Refused(name, reason)))?;
+            self.entry(&name, &mut entry)
+                .map_err(|reason| Failure::Entry(Refused(name, reason)))?;
             // What is left of the entry is drained here, so that only headers count against their bound.
             io::copy(&mut entry, &mut io::sink())?;
             headers.set(self.limits.headers);
@@ -168,7 +174,8 @@ impl Unpacker<'_> {
             }
             EntryType::Fifo => {
                 self.clear(&parent, last)?;
-                rustix::fs::mknodat(&parent, last, FileType::Fifo, Mode::from_raw_mode(0o600), 0).map_err(text)?;
+                rustix::fs::mknodat(&parent, last, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+                    .map_err(text)?;
                 self.finish_at(&parent, last, &meta, true)
             }
             EntryType::Char | EntryType::Block => {
@@ -184,7 +191,11 @@ impl Unpacker<'_> {
     }
 
     fn remember(&mut self, name: &Name, seconds: i64) -> Applied {
-        self.remembered += name.parts().iter().map(|part| part.len() as u64 + 32).sum::<u64>();
+        self.remembered += name
+            .parts()
+            .iter()
+            .map(|part| part.len() as u64 + 32)
+            .sum::<u64>();
         if self.remembered > self.limits.headers.saturating_mul(64) {
             return Err("too many directory names".into());
         }
@@ -241,7 +252,8 @@ impl Unpacker<'_> {
             Owners::Keep => "trusted.overlay.opaque",
             Owners::Squash => "user.overlay.opaque",
         };
-        rustix::fs::fsetxattr(dir, name, b"y", XattrFlags::empty()).map_err(|error| format!("{name}: {error}"))
+        rustix::fs::fsetxattr(dir, name, b"y", XattrFlags::empty())
+            .map_err(|error| format!("{name}: {error}"))
     }
 
     fn mark(&self, parents: &[Vec<u8>], mark: &Mark<'_>) -> Applied {
@@ -259,8 +271,14 @@ impl Unpacker<'_> {
                     Ok(_) => Ok(()),
                     Err(_) => {
                         let device = rustix::fs::makedev(0, 0);
-                        rustix::fs::mknodat(&parent, *hidden, FileType::CharacterDevice, Mode::empty(), device)
-                            .map_err(text)
+                        rustix::fs::mknodat(
+                            &parent,
+                            *hidden,
+                            FileType::CharacterDevice,
+                            Mode::empty(),
+                            device,
+                        )
+                        .map_err(text)
                     }
                 }
             }
@@ -279,9 +297,19 @@ impl Unpacker<'_> {
         remove_tree(self.store, &trash).map_err(text)
     }
 
-    fn file(&mut self, parent: &OwnedFd, name: &[u8], entry: &mut tar::Entry<'_, impl Read>, meta: &Meta, xattrs: &Xattrs) -> Applied {
+    fn file(
+        &mut self,
+        parent: &OwnedFd,
+        name: &[u8],
+        entry: &mut tar::Entry<'_, impl Read>,
+        meta: &Meta,
+        xattrs: &Xattrs,
+    ) -> Applied {
         let size = entry.size();
-        self.budget = self.budget.checked_sub(size).ok_or("more file bytes than allowed")?;
+        self.budget = self
+            .budget
+            .checked_sub(size)
+            .ok_or("more file bytes than allowed")?;
         self.clear(parent, name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600)).map_err(text)?;
@@ -299,7 +327,8 @@ impl Unpacker<'_> {
         let target = entry.link_name_bytes().ok_or("link without a target")?;
         let target = Name::parse(&target).map_err(|reason| format!("link target: {reason}"))?;
         let (parts, last) = target.split().ok_or("link to the root")?;
-        let dir = open_dir(self.root, &parts.join(&b'/'), true).map_err(|error| format!("link target: {error}"))?;
+        let dir =
+            open_dir(self.root, &parts.join(&b'/'), true).map_err(|error| format!("link target: {error}"))?;
         let stat = rustix::fs::statat(&dir, last, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| format!("link target: {error}"))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
@@ -355,7 +384,12 @@ struct Meta {
 
 impl Meta {
     fn of(header: &tar::Header) -> Result<Self, String> {
-        let id = |value: u64| u32::try_from(value).ok().filter(|id| *id != u32::MAX).ok_or("bad owner");
+        let id = |value: u64| {
+            u32::try_from(value)
+                .ok()
+                .filter(|id| *id != u32::MAX)
+                .ok_or("bad owner")
+        };
         Ok(Self {
             mode: Mode::from_raw_mode(header.mode().map_err(text)? & 0o7777),
             uid: Uid::from_raw(id(header.uid().map_err(text)?)?),
@@ -366,8 +400,14 @@ impl Meta {
 }
 
 fn times(seconds: i64) -> Timestamps {
-    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
-    Timestamps { last_access: time, last_modification: time }
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: 0,
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
 }
 
 fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
@@ -379,14 +419,23 @@ fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
 fn extensions(entry: &mut tar::Entry<'_, impl Read>) -> Result<Xattrs, String> {
     let header_size = entry.header().entry_size().map_err(text)?;
     let mut xattrs = Vec::new();
-    let Some(extensions) = entry.pax_extensions().map_err(text)? else { return Ok(xattrs) };
+    let Some(extensions) = entry.pax_extensions().map_err(text)? else {
+        return Ok(xattrs);
+    };
     for extension in extensions {
         let extension = extension.map_err(text)?;
         let key = extension.key_bytes();
-        if key == b"size" && std::str::from_utf8(extension.value_bytes()).ok().and_then(|v| v.parse().ok()) != Some(header_size) {
+        if key == b"size"
+            && std::str::from_utf8(extension.value_bytes())
+                .ok()
+                .and_then(|v| v.parse().ok())
+                != Some(header_size)
+        {
             return Err("PAX size and header size differ".into());
         }
-        let Some(name) = key.strip_prefix(b"SCHILY.xattr.") else { continue };
+        let Some(name) = key.strip_prefix(b"SCHILY.xattr.") else {
+            continue;
+        };
         if name.starts_with(b"trusted.") || name.starts_with(b"user.overlay.") {
             return Err("attribute that overlayfs would obey".into());
         }

@@ -48,26 +48,46 @@ impl LayoutWriter {
         let mut plain = Vec::new();
         reader.read_to_end(&mut plain)?;
         let diff_id = Digest::sha256(&plain);
-        let media_type = if gzip { format!("{}+gzip", image::LAYER) } else { image::LAYER.to_owned() };
+        let media_type = if gzip {
+            format!("{}+gzip", image::LAYER)
+        } else {
+            image::LAYER.to_owned()
+        };
         let blob = if gzip {
-            let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::default());
+            let mut encoder = GzBuilder::new()
+                .mtime(0)
+                .write(Vec::new(), Compression::default());
             encoder.write_all(&plain)?;
             encoder.finish()?
         } else {
             plain
         };
-        Ok(LayerDescriptor { descriptor: self.blob(&media_type, &blob)?, diff_id })
+        Ok(LayerDescriptor {
+            descriptor: self.blob(&media_type, &blob)?,
+            diff_id,
+        })
     }
 
     /// Adds an image for this architecture; an image that had the name before loses it. Returns its manifest's digest.
-    pub fn write_image(&self, name: &str, config: ImageConfig, layers: &[LayerDescriptor]) -> io::Result<Digest> {
-        let platform = Platform { architecture: image::architecture().to_owned(), os: "linux".to_owned() };
+    pub fn write_image(
+        &self,
+        name: &str,
+        config: ImageConfig,
+        layers: &[LayerDescriptor],
+    ) -> io::Result<Digest> {
+        let platform = Platform {
+            architecture: image::architecture().to_owned(),
+            os: "linux".to_owned(),
+        };
         let diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
         let config = Config {
             architecture: platform.architecture.clone(),
             os: platform.os.clone(),
             config: Some(config),
-            rootfs: RootFs { kind: "layers".to_owned(), diff_ids },
+            rootfs: RootFs {
+                kind: "layers".to_owned(),
+                diff_ids,
+            },
         };
         let manifest = Manifest {
             schema_version: 2,
@@ -80,12 +100,19 @@ impl LayoutWriter {
         entry.annotations = Some(BTreeMap::from([(REF_NAME.to_owned(), name.to_owned())]));
         let mut index = match fs::read(self.dir.join("index.json")) {
             Ok(bytes) => serde_json::from_slice(&bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Index { schema_version: 2, media_type: Some(image::INDEX.to_owned()), manifests: Vec::new() }
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Index {
+                schema_version: 2,
+                media_type: Some(image::INDEX.to_owned()),
+                manifests: Vec::new(),
+            },
             Err(error) => return Err(error),
         };
-        let named = |d: &Descriptor| d.annotations.as_ref().and_then(|a| a.get(REF_NAME)).is_some_and(|n| n == name);
+        let named = |d: &Descriptor| {
+            d.annotations
+                .as_ref()
+                .and_then(|a| a.get(REF_NAME))
+                .is_some_and(|n| n == name)
+        };
         index.manifests.retain(|descriptor| !named(descriptor));
         let digest = entry.digest.clone();
         index.manifests.push(entry);
@@ -97,7 +124,13 @@ impl LayoutWriter {
         let digest = Digest::sha256(bytes);
         self.put(&format!("blobs/sha256/{}", digest.hex()), bytes)?;
         let size = bytes.len() as u64;
-        Ok(Descriptor { media_type: media_type.to_owned(), digest, size, platform: None, annotations: None })
+        Ok(Descriptor {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            platform: None,
+            annotations: None,
+        })
     }
 
     /// Whole or not at all: temporary file, then rename.
@@ -109,8 +142,9 @@ impl LayoutWriter {
 }
 
 fn append(archive: &mut tar::Builder<Vec<u8>>, tree: &Path, below: &Path) -> io::Result<()> {
-    let mut names: Vec<_> =
-        fs::read_dir(tree.join(below))?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+    let mut names: Vec<_> = fs::read_dir(tree.join(below))?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<io::Result<_>>()?;
     names.sort();
     for name in names {
         let path = below.join(name);
@@ -131,7 +165,10 @@ fn append(archive: &mut tar::Builder<Vec<u8>>, tree: &Path, below: &Path) -> io:
         } else if meta.is_file() {
             archive.append_data(&mut header, &path, fs::File::open(&full)?)?;
         } else {
-            return Err(io::Error::other(format!("{}: not a file, directory or link", full.display())));
+            return Err(io::Error::other(format!(
+                "{}: not a file, directory or link",
+                full.display()
+            )));
         }
     }
     Ok(())

@@ -53,7 +53,13 @@ fn unpack(top: &Path, tar: &[u8], flip: Option<u64>) -> Result<UnpackedImage, Er
     let image = writer.write_image("a", ImageConfig::default(), &[layer]).unwrap();
     std::fs::create_dir_all(top.join("store")).unwrap();
     let store = std::fs::File::open(top.join("store")).unwrap();
-    unpack_image(&mut Layout(&top.join("layout"), flip), &image, store.as_fd(), Limits::default(), Owners::Squash)
+    unpack_image(
+        &mut Layout(&top.join("layout"), flip),
+        &image,
+        store.as_fd(),
+        Limits::default(),
+        Owners::Squash,
+    )
 }
 
 use tar::EntryType::{Directory as D, Link as H, Regular as F, Symlink as S};
@@ -75,7 +81,11 @@ fn escapes_are_refused_and_leave_nothing() {
         let top = tempfile::tempdir().unwrap();
         std::fs::write(top.path().join("canary"), "alive").unwrap();
         assert!(unpack(top.path(), &archive(case), None).is_err(), "{case:?}");
-        assert_eq!(std::fs::read_dir(top.path().join("store")).unwrap().count(), 0, "{case:?}");
+        assert_eq!(
+            std::fs::read_dir(top.path().join("store")).unwrap().count(),
+            0,
+            "{case:?}"
+        );
         assert_eq!(std::fs::read(top.path().join("canary")).unwrap(), b"alive");
     }
 }
@@ -84,7 +94,13 @@ fn escapes_are_refused_and_leave_nothing() {
 fn links_stay_inside_and_the_last_entry_wins() {
     let top = tempfile::tempdir().unwrap();
     std::fs::write(top.path().join("canary"), "alive").unwrap();
-    let tar = archive(&[("l", S, "../.."), ("l/canary", F, "in"), ("d", D, ""), ("d/x", F, ""), ("d", F, "file")]);
+    let tar = archive(&[
+        ("l", S, "../.."),
+        ("l/canary", F, "in"),
+        ("d", D, ""),
+        ("d/x", F, ""),
+        ("d", F, "file"),
+    ]);
     let image = unpack(top.path(), &tar, None).unwrap();
     let layer = top.path().join("store").join(&image.layers[0]);
     assert_eq!(std::fs::read(layer.join("canary")).unwrap(), b"in");
