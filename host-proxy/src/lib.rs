@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod announce;
+pub mod backend;
 pub mod blobs;
 pub mod bundle;
 pub mod cli;

@@ -4,9 +4,12 @@
 use std::process::ExitCode;
 
 use host_proxy::exit::Exit;
-use host_proxy::{announce, cli, run};
+use host_proxy::{announce, backend, cli, run};
 
 fn main() -> ExitCode {
+    if let Some(code) = backend::local::applet() {
+        return code;
+    }
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
         .format_timestamp(None)
         .init();

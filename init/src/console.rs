@@ -10,7 +10,12 @@ pub(crate) fn start(process: &'static str) {
         .filter_level(log::LevelFilter::Info)
         .format(move |out, record| {
             let seconds = start.elapsed().as_secs_f64();
-            writeln!(out, "cloister-init[{process}] {seconds:.3} {} {}", record.level(), record.args())
+            writeln!(
+                out,
+                "cloister-init[{process}] {seconds:.3} {} {}",
+                record.level(),
+                record.args()
+            )
         })
         .init();
 }

@@ -5,8 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::link::Address;
 
-
-
 /// Where the enclave finds its configuration.
 pub const PATH: &str = "/etc/cloister/config.json";
 

@@ -39,7 +39,9 @@ pub struct InvalidDigest;
 
 impl fmt::Display for InvalidDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a digest: expected sha256: or sha512: and lower-case hexadecimal of the right length")
+        f.write_str(
+            "not a digest: expected sha256: or sha512: and lower-case hexadecimal of the right length",
+        )
     }
 }
 
@@ -111,10 +113,12 @@ impl fmt::Display for BundleDigest {
 /// Lower-case hexadecimal of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[cfg(test)]
@@ -130,7 +134,13 @@ mod tests {
         );
         assert_eq!(good.as_str().parse::<Digest>(), Ok(good.clone()));
         let upper = good.as_str().to_uppercase();
-        for bad in ["", "sha256:", "sha256:00", "md5:d41d8cd98f00b204e9800998ecf8427e", upper.as_str()] {
+        for bad in [
+            "",
+            "sha256:",
+            "sha256:00",
+            "md5:d41d8cd98f00b204e9800998ecf8427e",
+            upper.as_str(),
+        ] {
             assert_eq!(bad.parse::<Digest>(), Err(InvalidDigest), "{bad}");
         }
     }
@@ -138,6 +148,9 @@ mod tests {
     #[test]
     fn bundle_digest_is_sha384_of_the_bytes() {
         let text = BundleDigest::of(b"abc").to_string();
-        assert!(text.starts_with("sha384:cb00753f45a35e8bb5a03d699ac65007272c32ab0eded163"), "{text}");
+        assert!(
+            text.starts_with("sha384:cb00753f45a35e8bb5a03d699ac65007272c32ab0eded163"),
+            "{text}"
+        );
     }
 }

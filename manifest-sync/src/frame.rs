@@ -21,7 +21,11 @@ pub struct TooLarge {
 
 impl fmt::Display for TooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a frame of {} bytes is larger than the {} that are taken here", self.announced, self.maximum)
+        write!(
+            f,
+            "a frame of {} bytes is larger than the {} that are taken here",
+            self.announced, self.maximum
+        )
     }
 }
 
@@ -52,7 +56,10 @@ impl Default for FrameDecoder {
 impl FrameDecoder {
     /// Takes frames up to [`MAX_FRAME_BYTES`].
     pub fn new() -> Self {
-        Self { buffer: Vec::new(), maximum: MAX_FRAME_BYTES }
+        Self {
+            buffer: Vec::new(),
+            maximum: MAX_FRAME_BYTES,
+        }
     }
 
     /// Changes the largest frame taken, from the next [`FrameDecoder::next_frame`] on.
@@ -67,10 +74,15 @@ impl FrameDecoder {
 
     /// The next complete frame. After an error the decoder is of no more use.
     pub fn next_frame(&mut self) -> Result<Option<Vec<u8>>, TooLarge> {
-        let Some(prefix) = self.buffer.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+        let Some(prefix) = self.buffer.first_chunk::<PREFIX_BYTES>() else {
+            return Ok(None);
+        };
         let announced = usize::try_from(u32::from_be_bytes(*prefix)).unwrap_or(usize::MAX);
         if announced > self.maximum {
-            return Err(TooLarge { announced, maximum: self.maximum });
+            return Err(TooLarge {
+                announced,
+                maximum: self.maximum,
+            });
         }
         if self.buffer.len() < PREFIX_BYTES + announced {
             return Ok(None);
@@ -97,7 +109,13 @@ mod tests {
         for announced in [MAX_FRAME_BYTES + 1, 1 << 31, u32::MAX as usize] {
             let mut decoder = FrameDecoder::new();
             decoder.push(&u32::try_from(announced).expect("fits").to_be_bytes());
-            assert_eq!(decoder.next_frame(), Err(TooLarge { announced, maximum: MAX_FRAME_BYTES }));
+            assert_eq!(
+                decoder.next_frame(),
+                Err(TooLarge {
+                    announced,
+                    maximum: MAX_FRAME_BYTES
+                })
+            );
         }
     }
 

@@ -140,12 +140,16 @@ impl Decoder {
     /// The next complete entry. After an error the decoder is of no more use.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, MalformedLog> {
         let mut rest = self.buffer.get(self.taken..).unwrap_or_default();
-        let Some(length) = take::<4>(&mut rest).map(u32::from_be_bytes) else { return Ok(None) };
+        let Some(length) = take::<4>(&mut rest).map(u32::from_be_bytes) else {
+            return Ok(None);
+        };
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if length > MAX_RECORD_BYTES {
             return Err(MalformedLog);
         }
-        let Some(body) = rest.get(..length) else { return Ok(None) };
+        let Some(body) = rest.get(..length) else {
+            return Ok(None);
+        };
         let entry = decode(body).ok_or(MalformedLog)?;
         self.taken += 4 + length;
         Ok(Some(entry))
@@ -160,7 +164,10 @@ fn decode(mut body: &[u8]) -> Option<Entry> {
         1 => LogStream::Stderr,
         KIND_DROPPED => {
             let records = u64::from_be_bytes(take(&mut body)?);
-            return body.is_empty().then_some(Entry::Dropped(Dropped { first: sequence, records }));
+            return body.is_empty().then_some(Entry::Dropped(Dropped {
+                first: sequence,
+                records,
+            }));
         }
         _ => return None,
     };
@@ -192,12 +199,31 @@ mod tests {
     use proptest::prelude::*;
 
     fn entry() -> impl Strategy<Value = Entry> {
-        let record = (any::<(u64, u64, u32, bool, bool)>(), "[a-z]{0,63}", prop::collection::vec(any::<u8>(), 0..300))
-            .prop_map(|((sequence, time_ns, attempt, error, partial), container, bytes)| {
-                let stream = if error { LogStream::Stderr } else { LogStream::Stdout };
-                Entry::Record(LogRecord { sequence, time_ns, container, attempt, stream, partial, bytes })
-            });
-        let dropped = any::<(u64, u64)>().prop_map(|(first, records)| Entry::Dropped(Dropped { first, records }));
+        let record = (
+            any::<(u64, u64, u32, bool, bool)>(),
+            "[a-z]{0,63}",
+            prop::collection::vec(any::<u8>(), 0..300),
+        )
+            .prop_map(
+                |((sequence, time_ns, attempt, error, partial), container, bytes)| {
+                    let stream = if error {
+                        LogStream::Stderr
+                    } else {
+                        LogStream::Stdout
+                    };
+                    Entry::Record(LogRecord {
+                        sequence,
+                        time_ns,
+                        container,
+                        attempt,
+                        stream,
+                        partial,
+                        bytes,
+                    })
+                },
+            );
+        let dropped =
+            any::<(u64, u64)>().prop_map(|(first, records)| Entry::Dropped(Dropped { first, records }));
         prop_oneof![record, dropped]
     }
 

@@ -56,7 +56,10 @@ pub struct Data {
 impl std::fmt::Debug for Data {
     /// Keys only: values may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.data.keys()).entries(self.binary.keys()).finish()
+        f.debug_set()
+            .entries(self.data.keys())
+            .entries(self.binary.keys())
+            .finish()
     }
 }
 

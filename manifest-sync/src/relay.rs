@@ -64,7 +64,13 @@ pub async fn relay(
             }
         }
     };
-    (Moved { to_link: to_link.get(), from_link: from_link.get() }, result)
+    (
+        Moved {
+            to_link: to_link.get(),
+            from_link: from_link.get(),
+        },
+        result,
+    )
 }
 
 async fn copy(
@@ -76,7 +82,9 @@ async fn copy(
     let mut buffer = vec![0; SMALL_BUFFER];
     loop {
         let count = from.read(&mut buffer).await?;
-        let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
+        let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
+            return Ok(());
+        };
         to.write_all(bytes).await?;
         moved.set(moved.get() + count as u64);
         active.set(Instant::now());
@@ -102,7 +110,10 @@ mod tests {
     use proptest::prelude::*;
     use tokio::io::duplex;
 
-    const OPTIONS: Options = Options { idle: Duration::from_secs(60), half_close: HalfClose::Carried };
+    const OPTIONS: Options = Options {
+        idle: Duration::from_secs(60),
+        half_close: HalfClose::Carried,
+    };
 
     async fn echo_after_end(mut stream: tokio::io::DuplexStream) -> io::Result<()> {
         let mut all = Vec::new();
@@ -153,7 +164,10 @@ mod tests {
         run(async {
             let (mut client, near) = duplex(64);
             let (far, mut server) = duplex(64);
-            let options = Options { half_close: HalfClose::Lost, ..OPTIONS };
+            let options = Options {
+                half_close: HalfClose::Lost,
+                ..OPTIONS
+            };
             let server = async {
                 let mut request = [0; 4];
                 server.read_exact(&mut request).await.expect("request");

@@ -39,8 +39,10 @@ pub(crate) fn effective(add: &[String], drop: &[String]) -> Result<Vec<String>, 
     for name in single(drop) {
         set.remove(&parse(name)?.index());
     }
-    let mut list: Vec<Capability> =
-        caps::all().into_iter().filter(|capability| set.contains(&capability.index())).collect();
+    let mut list: Vec<Capability> = caps::all()
+        .into_iter()
+        .filter(|capability| set.contains(&capability.index()))
+        .collect();
     list.sort_by_key(Capability::index);
     Ok(list.iter().map(ToString::to_string).collect())
 }
@@ -52,8 +54,13 @@ fn single(names: &[String]) -> impl Iterator<Item = &String> {
 /// One capability by name, with or without `CAP_`.
 pub(crate) fn parse(name: &str) -> Result<Capability, String> {
     let upper = name.to_ascii_uppercase();
-    let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-    full.parse().map_err(|_unknown| format!("unknown capability {name:?}"))
+    let full = if upper.starts_with("CAP_") {
+        upper
+    } else {
+        format!("CAP_{upper}")
+    };
+    full.parse()
+        .map_err(|_unknown| format!("unknown capability {name:?}"))
 }
 
 #[cfg(test)]

@@ -21,10 +21,18 @@ pub(crate) fn environment(env: &[(String, String)], home: &str) -> Vec<(String, 
 
 /// Replaces this process by the program.
 pub(crate) fn execute(argv: &[String], env: Vec<(String, String)>) -> Result<Infallible, Failure> {
-    let name = argv.first().ok_or_else(|| Failure::said(Stage::Exec, "no command specified".to_owned()))?;
-    let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_str());
+    let name = argv
+        .first()
+        .ok_or_else(|| Failure::said(Stage::Exec, "no command specified".to_owned()))?;
+    let path = env
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map(|(_, value)| value.as_str());
     let program = c_string(&search(name, path.unwrap_or_default())?, Stage::Exec)?;
-    let arguments = argv.iter().map(|text| c_string(text, Stage::Exec)).collect::<Result<Vec<_>, _>>()?;
+    let arguments = argv
+        .iter()
+        .map(|text| c_string(text, Stage::Exec))
+        .collect::<Result<Vec<_>, _>>()?;
     let variables = env
         .iter()
         .map(|(name, value)| c_string(&format!("{name}={value}"), Stage::Exec))
@@ -51,5 +59,8 @@ fn search(name: &str, path: &str) -> Result<String, Failure> {
     if denied {
         return Err(Errno::EACCES).at(Stage::Exec, &format!("{name:?}"));
     }
-    Err(Failure::said(Stage::Exec, format!("{name:?}: executable file not found in $PATH")))
+    Err(Failure::said(
+        Stage::Exec,
+        format!("{name:?}: executable file not found in $PATH"),
+    ))
 }

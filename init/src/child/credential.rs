@@ -60,7 +60,11 @@ fn resolve_in(user: &UserSpec, passwd: &str, group: &str) -> Result<Identity, St
     let uid = match (uid, &entry) {
         (Ok(uid), _) => uid,
         (Err(_), Some(entry)) => entry.uid,
-        (Err(_), None) => return Err(format!("unable to find user {image_user}: no matching entries in passwd file")),
+        (Err(_), None) => {
+            return Err(format!(
+                "unable to find user {image_user}: no matching entries in passwd file"
+            ));
+        }
     };
     let gid = match user.run_as_group {
         Some(gid) => gid,
@@ -75,7 +79,12 @@ fn resolve_in(user: &UserSpec, passwd: &str, group: &str) -> Result<Identity, St
     let mut seen = std::collections::BTreeSet::new();
     all.retain(|group| seen.insert(*group));
     let home = entry.map_or("/", |entry| entry.home);
-    Ok(Identity { uid, gid, groups: all, home: if home.is_empty() { "/" } else { home }.to_owned() })
+    Ok(Identity {
+        uid,
+        gid,
+        groups: all,
+        home: if home.is_empty() { "/" } else { home }.to_owned(),
+    })
 }
 
 /// K-413.
@@ -122,8 +131,13 @@ fn group_id(name: &str, group: &str) -> Result<u32, String> {
 fn groups_of<'a>(user: &'a str, group: &'a str) -> impl Iterator<Item = u32> + 'a {
     group.lines().filter_map(move |line| {
         let fields: Vec<&str> = line.split(':').collect();
-        let [_, _, gid, members] = fields.as_slice() else { return None };
-        members.split(',').any(|member| member == user).then(|| gid.parse().ok())?
+        let [_, _, gid, members] = fields.as_slice() else {
+            return None;
+        };
+        members
+            .split(',')
+            .any(|member| member == user)
+            .then(|| gid.parse().ok())?
     })
 }
 
@@ -135,7 +149,10 @@ pub(crate) fn apply(identity: &Identity, names: &[String]) -> Result<(), Failure
         .collect::<Result<CapsHashSet, _>>()
         .map_err(|message| Failure::said(Stage::Capabilities, message))?;
     // While we still have CAP_SETPCAP. What the kernel does not know, nobody can have.
-    for dropped in caps::all().into_iter().filter(|capability| !keep.contains(capability)) {
+    for dropped in caps::all()
+        .into_iter()
+        .filter(|capability| !keep.contains(capability))
+    {
         if caps::has_cap(None, CapSet::Bounding, dropped).unwrap_or(false) {
             set(caps::drop(None, CapSet::Bounding, dropped))?;
         }
@@ -168,7 +185,10 @@ fn own_outputs(identity: &Identity) -> Result<(), Failure> {
     if identity.uid == 0 {
         return Ok(());
     }
-    let (uid, gid) = (Some(Uid::from_raw(identity.uid)), Some(Gid::from_raw(identity.gid)));
+    let (uid, gid) = (
+        Some(Uid::from_raw(identity.uid)),
+        Some(Gid::from_raw(identity.gid)),
+    );
     for output in [std::io::stdout().as_fd(), std::io::stderr().as_fd()] {
         nix::unistd::fchown(output, uid, gid).at(Stage::Identity, "owner of the outputs")?;
     }
@@ -187,7 +207,10 @@ fn set_groups(groups: &[u32]) -> Result<(), Failure> {
 
 #[cfg(test)]
 fn spec(image_user: &str) -> UserSpec {
-    UserSpec { image_user: image_user.to_owned(), ..UserSpec::default() }
+    UserSpec {
+        image_user: image_user.to_owned(),
+        ..UserSpec::default()
+    }
 }
 
 #[cfg(test)]
@@ -209,16 +232,31 @@ mod tests {
         assert_eq!(ids(&spec("1234:log")), Ok((1234, 50, vec![], "/".into())));
         assert!(ids(&spec("nobody")).is_err_and(|error| error.contains("nobody")));
         assert!(ids(&spec("redis:nogroup")).is_err_and(|error| error.contains("nogroup")));
-        let user = UserSpec { run_as_user: Some(7), supplemental_groups: vec![5, 5], ..spec("redis:log") };
+        let user = UserSpec {
+            run_as_user: Some(7),
+            supplemental_groups: vec![5, 5],
+            ..spec("redis:log")
+        };
         assert_eq!(ids(&user), Ok((7, 0, vec![5], "/".into())));
     }
 
     #[test]
     fn run_as_non_root_needs_a_number_that_is_not_zero() {
-        let non_root = |user: UserSpec| ids(&UserSpec { run_as_non_root: true, ..user });
+        let non_root = |user: UserSpec| {
+            ids(&UserSpec {
+                run_as_non_root: true,
+                ..user
+            })
+        };
         assert!(non_root(spec("")).is_err_and(|error| error.contains("image will run as root")));
         assert!(non_root(spec("redis")).is_err_and(|error| error.contains("non-numeric user (redis)")));
-        assert!(non_root(UserSpec { run_as_user: Some(0), ..spec("") }).is_err_and(|e| e.contains("breaks")));
+        assert!(
+            non_root(UserSpec {
+                run_as_user: Some(0),
+                ..spec("")
+            })
+            .is_err_and(|e| e.contains("breaks"))
+        );
         assert!(non_root(spec("999")).is_ok());
     }
 }

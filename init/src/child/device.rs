@@ -25,7 +25,13 @@ const LINKS: [(&str, &str); 6] = [
 pub(super) fn populate(root: &Root, shm: &str) -> Result<(), Failure> {
     let stage = Stage::SystemMounts;
     let beneath = root.directory("dev").at(stage, "/dev")?;
-    mount_on(&beneath, "tmpfs", MsFlags::MS_NOSUID, Some("mode=0755,size=65536k")).at(stage, "/dev")?;
+    mount_on(
+        &beneath,
+        "tmpfs",
+        MsFlags::MS_NOSUID,
+        Some("mode=0755,size=65536k"),
+    )
+    .at(stage, "/dev")?;
     let dev = root.existing("dev").at(stage, "/dev")?;
     for name in DEVICES {
         device(&dev, root, name)?;
@@ -42,7 +48,14 @@ pub(super) fn populate(root: &Root, shm: &str) -> Result<(), Failure> {
     let _ = mount_on(&mqueue, "mqueue", flags | MsFlags::MS_NODEV, None);
     let target = directory(&dev, root, "shm")?;
     let bind = MsFlags::MS_BIND;
-    mount(Some(shm), proc_path(&target).as_str(), None::<&str>, bind, None::<&str>).at(stage, "/dev/shm")
+    mount(
+        Some(shm),
+        proc_path(&target).as_str(),
+        None::<&str>,
+        bind,
+        None::<&str>,
+    )
+    .at(stage, "/dev/shm")
 }
 
 /// A bind mount of PID 1's own node: it works in user namespaces too, where mknod(2) does not.
@@ -53,13 +66,22 @@ fn device(dev: &OwnedFd, root: &Root, name: &str) -> Result<(), Failure> {
     }
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
     openat(dev, name, flags, Mode::from_bits_truncate(0o644)).at(Stage::SystemMounts, &source)?;
-    let target = root.existing(&format!("dev/{name}")).at(Stage::SystemMounts, &source)?;
+    let target = root
+        .existing(&format!("dev/{name}"))
+        .at(Stage::SystemMounts, &source)?;
     let bind = MsFlags::MS_BIND;
-    mount(Some(source.as_str()), proc_path(&target).as_str(), None::<&str>, bind, None::<&str>)
-        .at(Stage::SystemMounts, &source)
+    mount(
+        Some(source.as_str()),
+        proc_path(&target).as_str(),
+        None::<&str>,
+        bind,
+        None::<&str>,
+    )
+    .at(Stage::SystemMounts, &source)
 }
 
 fn directory(dev: &OwnedFd, root: &Root, name: &str) -> Result<OwnedFd, Failure> {
     mkdirat(dev, name, Mode::from_bits_truncate(0o755)).at(Stage::SystemMounts, name)?;
-    root.existing(&format!("dev/{name}")).at(Stage::SystemMounts, name)
+    root.existing(&format!("dev/{name}"))
+        .at(Stage::SystemMounts, name)
 }

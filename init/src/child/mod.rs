@@ -41,7 +41,9 @@ pub(crate) fn main() -> ExitCode {
         return ExitCode::from(START_ERROR);
     };
     // The report must not be where the program wants its own descriptors.
-    let Ok(report) = sys::fd::move_up(report) else { return ExitCode::from(START_ERROR) };
+    let Ok(report) = sys::fd::move_up(report) else {
+        return ExitCode::from(START_ERROR);
+    };
     let Err(failure) = become_process(spec);
     Report::from(failure).send(&report);
     ExitCode::from(START_ERROR)
@@ -68,8 +70,12 @@ fn become_process(spec: OwnedFd) -> Result<std::convert::Infallible, Failure> {
 
 fn read_spec(fd: OwnedFd) -> Result<ChildSpec, Failure> {
     let mut bytes = Vec::new();
-    std::fs::File::from(fd).read_to_end(&mut bytes).at(Stage::Description, "read")?;
-    serde_json::from_slice(&bytes).map_err(std::io::Error::from).at(Stage::Description, "parse")
+    std::fs::File::from(fd)
+        .read_to_end(&mut bytes)
+        .at(Stage::Description, "read")?;
+    serde_json::from_slice(&bytes)
+        .map_err(std::io::Error::from)
+        .at(Stage::Description, "parse")
 }
 
 fn set_limits(spec: &ChildSpec) -> Result<(), Failure> {
@@ -98,7 +104,10 @@ fn enter_directory(path: &str) -> Result<(), Failure> {
     std::env::set_current_dir(path).at(Stage::Directory, path)?;
     let real = nix::unistd::getcwd().at(Stage::Directory, path)?;
     if !real.is_absolute() {
-        return Err(Failure::said(Stage::Directory, format!("{path} is outside of the container")));
+        return Err(Failure::said(
+            Stage::Directory,
+            format!("{path} is outside of the container"),
+        ));
     }
     Ok(())
 }

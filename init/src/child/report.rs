@@ -72,7 +72,11 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure that is not the kernel's.
     pub(crate) fn said(stage: Stage, detail: String) -> Self {
-        Self { stage, detail, error: None }
+        Self {
+            stage,
+            detail,
+            error: None,
+        }
     }
 }
 
@@ -84,7 +88,11 @@ pub(crate) trait StageExt<T> {
 
 impl<T, E: Into<io::Error>> StageExt<T> for Result<T, E> {
     fn at(self, stage: Stage, detail: &str) -> Result<T, Failure> {
-        self.map_err(|error| Failure { stage, detail: detail.to_owned(), error: Some(error.into()) })
+        self.map_err(|error| Failure {
+            stage,
+            detail: detail.to_owned(),
+            error: Some(error.into()),
+        })
     }
 }
 
@@ -100,12 +108,20 @@ pub(crate) struct Report {
 
 impl From<Failure> for Report {
     fn from(failure: Failure) -> Self {
-        let errno = failure.error.as_ref().and_then(io::Error::raw_os_error).unwrap_or(0);
+        let errno = failure
+            .error
+            .as_ref()
+            .and_then(io::Error::raw_os_error)
+            .unwrap_or(0);
         let detail = match (&failure.error, errno) {
             (Some(error), 0) => format!("{}: {error}", failure.detail),
             _ => failure.detail,
         };
-        Self { stage: failure.stage, errno, detail: detail.chars().take(MAX_DETAIL).collect() }
+        Self {
+            stage: failure.stage,
+            errno,
+            detail: detail.chars().take(MAX_DETAIL).collect(),
+        }
     }
 }
 
@@ -142,7 +158,10 @@ mod tests {
     fn a_report_says_where_what_and_why() {
         let failed: Result<(), Failure> = Err(io::Error::from_raw_os_error(2)).at(Stage::Exec, "\"/no\"");
         let report = Report::from(failed.expect_err("failed"));
-        assert_eq!(report.to_string(), "exec: \"/no\": No such file or directory (os error 2)");
+        assert_eq!(
+            report.to_string(),
+            "exec: \"/no\": No such file or directory (os error 2)"
+        );
         let bytes = serde_json::to_vec(&report).expect("json");
         assert_eq!(Report::decode(&bytes), Some(report));
         assert_eq!(Report::decode(b"garbage"), None);

@@ -32,11 +32,19 @@ const MASKED: [&str; 12] = [
     "sys/devices/virtual/powercap",
 ];
 /// K-420: paths that cannot be written.
-const READ_ONLY: [&str; 5] = ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"];
+const READ_ONLY: [&str; 5] = [
+    "proc/bus",
+    "proc/fs",
+    "proc/irq",
+    "proc/sys",
+    "proc/sysrq-trigger",
+];
 /// overlayfs takes its options in one page (mount(2)).
 const MAX_OPTIONS: usize = 4095;
 
-const SAFE: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+const SAFE: MsFlags = MsFlags::MS_NOSUID
+    .union(MsFlags::MS_NODEV)
+    .union(MsFlags::MS_NOEXEC);
 
 /// A directory that is, or is on the way to becoming, the root.
 pub(super) struct Root(OwnedFd);
@@ -60,7 +68,8 @@ fn overlay(spec: &RootSpec) -> Result<String, Failure> {
     std::fs::create_dir_all(scratch).at(Stage::Overlay, "scratch directory")?;
     // Devices are made by us only.
     let flags = MsFlags::MS_NODEV;
-    mount(Some("tmpfs"), scratch, Some("tmpfs"), flags, Some("mode=0755")).at(Stage::Overlay, "scratch space")?;
+    mount(Some("tmpfs"), scratch, Some("tmpfs"), flags, Some("mode=0755"))
+        .at(Stage::Overlay, "scratch space")?;
     for name in ["upper", "work", "merged"] {
         std::fs::create_dir(scratch.join(name)).at(Stage::Overlay, name)?;
     }
@@ -68,7 +77,11 @@ fn overlay(spec: &RootSpec) -> Result<String, Failure> {
     let store = spec.lower.first().and_then(|layer| Path::new(layer).parent());
     let store = store.ok_or_else(|| Failure::said(Stage::Overlay, "the image has no layer".to_owned()))?;
     std::env::set_current_dir(store).at(Stage::Overlay, "layer store")?;
-    let names = spec.lower.iter().rev().filter_map(|layer| Path::new(layer).file_name()?.to_str());
+    let names = spec
+        .lower
+        .iter()
+        .rev()
+        .filter_map(|layer| Path::new(layer).file_name()?.to_str());
     let mut options = format!(
         "lowerdir={},upperdir={2}/upper,workdir={2}/work{1}",
         names.collect::<Vec<_>>().join(":"),
@@ -76,12 +89,21 @@ fn overlay(spec: &RootSpec) -> Result<String, Failure> {
         spec.scratch,
     );
     if options.len() > MAX_OPTIONS {
-        return Err(Failure::said(Stage::Overlay, format!("{} layers are too many", spec.lower.len())));
+        return Err(Failure::said(
+            Stage::Overlay,
+            format!("{} layers are too many", spec.lower.len()),
+        ));
     }
     let merged = format!("{}/merged", spec.scratch);
     options.shrink_to_fit();
-    mount(Some("overlay"), merged.as_str(), Some("overlay"), flags, Some(options.as_str()))
-        .at(Stage::Overlay, "overlay")?;
+    mount(
+        Some("overlay"),
+        merged.as_str(),
+        Some("overlay"),
+        flags,
+        Some(options.as_str()),
+    )
+    .at(Stage::Overlay, "overlay")?;
     Ok(merged)
 }
 
@@ -119,7 +141,13 @@ fn mask(root: &Root, path: &str) -> io::Result<()> {
         mount_on(&target, "tmpfs", SAFE | MsFlags::MS_RDONLY, Some("size=0"))
     } else {
         // Our own /dev/null, by its path in our root: the image has no say in what it is (CVE-2025-31133).
-        mount(Some("/dev/null"), proc_path(&target).as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+        mount(
+            Some("/dev/null"),
+            proc_path(&target).as_str(),
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )?;
         Ok(())
     }
 }
@@ -131,7 +159,13 @@ fn read_only(root: &Root, path: &str) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     let own = proc_path(&target);
-    mount(Some(own.as_str()), own.as_str(), None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
+    mount(
+        Some(own.as_str()),
+        own.as_str(),
+        None::<&str>,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        None::<&str>,
+    )?;
     // The descriptor is of what lies beneath the new mount: look it up again.
     remount_read_only(&root.existing(path)?, SAFE)
 }
@@ -139,7 +173,13 @@ fn read_only(root: &Root, path: &str) -> io::Result<()> {
 /// mount(2): a bind mount takes its flags from a second call, which must repeat those that are locked.
 fn remount_read_only(target: &OwnedFd, flags: MsFlags) -> io::Result<()> {
     let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | flags;
-    mount(None::<&str>, proc_path(target).as_str(), None::<&str>, flags, None::<&str>)?;
+    mount(
+        None::<&str>,
+        proc_path(target).as_str(),
+        None::<&str>,
+        flags,
+        None::<&str>,
+    )?;
     Ok(())
 }
 
@@ -150,9 +190,19 @@ fn bind_mount(root: &Root, bind: &BindSpec) -> Result<(), Failure> {
         let source = open_source(bind)?;
         let directory = File::from(source.try_clone()?).metadata()?.is_dir();
         let relative = relative(&bind.target);
-        let target = if directory { root.directory(&relative)? } else { root.file(&relative)? };
+        let target = if directory {
+            root.directory(&relative)?
+        } else {
+            root.file(&relative)?
+        };
         let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-        mount(Some(proc_path(&source).as_str()), proc_path(&target).as_str(), None::<&str>, flags, None::<&str>)?;
+        mount(
+            Some(proc_path(&source).as_str()),
+            proc_path(&target).as_str(),
+            None::<&str>,
+            flags,
+            None::<&str>,
+        )?;
         if bind.read_only {
             remount_read_only(&root.existing(&relative)?, MsFlags::MS_NODEV | MsFlags::MS_NOSUID)?;
         }
@@ -164,7 +214,9 @@ fn bind_mount(root: &Root, bind: &BindSpec) -> Result<(), Failure> {
 fn open_source(bind: &BindSpec) -> io::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let source = open(bind.source.as_str(), flags, Mode::empty())?;
-    let Some(sub_path) = &bind.sub_path else { return Ok(source) };
+    let Some(sub_path) = &bind.sub_path else {
+        return Ok(source);
+    };
     let root = Root(source);
     match root.existing(sub_path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => root.directory(sub_path),
@@ -190,7 +242,9 @@ impl Root {
     /// What is at a path, which must exist.
     pub(super) fn existing(&self, path: &str) -> io::Result<OwnedFd> {
         // In root, as the container will see it: links are followed, but never out of it.
-        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT);
         Ok(openat2(&self.0, Path::new(path), how)?)
     }
 

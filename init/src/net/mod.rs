@@ -68,7 +68,9 @@ fn serve() -> io::Result<()> {
         .parse()
         .map_err(|error: link::InvalidAddress| invalid(&error.to_string()))?;
     let socket = fd::inherited(SOCKET_FD).ok_or_else(|| invalid("no socket to PID 1"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let listener = link::listen(&address, DATA_PORT)?;
         let rules = Rc::new(RefCell::new(Rules::default()));
@@ -82,11 +84,17 @@ async fn listen_to_pid1(socket: OwnedFd, rules: &RefCell<Rules>) -> io::Result<(
     fd::set_nonblocking(&socket, true)?;
     let socket = AsyncFd::new(socket)?;
     let mut packet = vec![0; MAX_PACKET_BYTES];
-    let mut notify = std::env::var(NOTIFY_FD).ok().and_then(|number| fd::inherited(number.parse().ok()?));
+    let mut notify = std::env::var(NOTIFY_FD)
+        .ok()
+        .and_then(|number| fd::inherited(number.parse().ok()?));
     loop {
         let mut ready = socket.readable().await?;
-        let Ok(received) = ready.try_io(|socket| fd::recv_with_fd(socket.get_ref(), &mut packet)) else { continue };
-        let (count @ 1.., _) = received? else { return Ok(()) };
+        let Ok(received) = ready.try_io(|socket| fd::recv_with_fd(socket.get_ref(), &mut packet)) else {
+            continue;
+        };
+        let (count @ 1.., _) = received? else {
+            return Ok(());
+        };
         match serde_json::from_slice(&packet[..count])? {
             ToNet::Session { key } => rules.borrow_mut().sessions = Some(Sessions::new(key, Takeover::Never)),
             ToNet::Pod { ports } => rules.borrow_mut().ports = ports,
@@ -100,7 +108,9 @@ async fn listen_to_pid1(socket: OwnedFd, rules: &RefCell<Rules>) -> io::Result<(
 async fn accept(mut listener: Listener, rules: Rc<RefCell<Rules>>) {
     let permits = Arc::new(Semaphore::new(MAX_STREAMS));
     loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok(stream) => {
                 let rules = Rc::clone(&rules);
@@ -124,13 +134,23 @@ async fn carry(mut stream: Stream, rules: &RefCell<Rules>) {
         Ok(Err(reply)) => return refuse(stream, reply).await,
         Err(_elapsed) => return refuse(stream, StreamReply::Timeout).await,
     };
-    if link::write_reply(&mut stream, StreamReply::Accepted).await.is_err() {
+    if link::write_reply(&mut stream, StreamReply::Accepted)
+        .await
+        .is_err()
+    {
         return;
     }
-    let options = Options { idle: IDLE, half_close: stream.half_close() };
+    let options = Options {
+        idle: IDLE,
+        half_close: stream.half_close(),
+    };
     let (moved, result) = relay::relay(target, stream, options).await;
     if let Err(error) = result {
-        log::debug!("stream ended after {} and {} bytes: {error}", moved.to_link, moved.from_link);
+        log::debug!(
+            "stream ended after {} and {} bytes: {error}",
+            moved.to_link,
+            moved.from_link
+        );
     }
 }
 
@@ -141,7 +161,12 @@ async fn open(stream: &mut Stream, rules: &RefCell<Rules>) -> Result<TcpStream, 
     })?;
     let port = {
         let rules = rules.borrow();
-        let ours = |key: &str| rules.sessions.as_ref().is_some_and(|sessions| sessions.is_key(key));
+        let ours = |key: &str| {
+            rules
+                .sessions
+                .as_ref()
+                .is_some_and(|sessions| sessions.is_key(key))
+        };
         if !header.session.as_deref().is_some_and(ours) {
             return Err(StreamReply::NotYourSession);
         }

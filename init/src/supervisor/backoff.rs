@@ -50,7 +50,11 @@ pub(super) struct Doubling {
 
 impl Doubling {
     pub(super) const fn new(initial: Duration, cap: Duration) -> Self {
-        Self { initial, cap, next: initial }
+        Self {
+            initial,
+            cap,
+            next: initial,
+        }
     }
 
     /// The delay to wait now.
@@ -97,7 +101,11 @@ mod tests {
     #[test]
     fn ten_minutes_of_running_are_forgiven_and_five_are_not() {
         let minute = Duration::from_secs(60);
-        for (ran, forgiven) in [(minute * 5, false), (minute * 10, false), (minute * 10 + Duration::from_secs(1), true)] {
+        for (ran, forgiven) in [
+            (minute * 5, false),
+            (minute * 10, false),
+            (minute * 10 + Duration::from_secs(1), true),
+        ] {
             let mut backoff = CrashLoop::default();
             backoff.advance(Time::default(), Time::default());
             assert_eq!(backoff.wait(Time::default() + ran).is_none(), forgiven, "{ran:?}");

@@ -51,12 +51,28 @@ pub(super) enum State {
     Pending,
     Pulling,
     /// Waiting for another try: to pull, to create, or to start again.
-    Waiting { until: Time, next: Next, reason: Reason },
+    Waiting {
+        until: Time,
+        next: Next,
+        reason: Reason,
+    },
     Spawning,
     /// The process exists and has not executed the program.
-    Starting { pid: Pid, since: Time, error: Option<String>, kill_at: Option<Time> },
-    Running { pid: Pid, since: Time },
-    Stopping { pid: Pid, since: Time, kill_at: Option<Time> },
+    Starting {
+        pid: Pid,
+        since: Time,
+        error: Option<String>,
+        kill_at: Option<Time>,
+    },
+    Running {
+        pid: Pid,
+        since: Time,
+    },
+    Stopping {
+        pid: Pid,
+        since: Time,
+        kill_at: Option<Time>,
+    },
     /// For good.
     Terminated,
 }
@@ -118,8 +134,12 @@ impl Container {
 
     pub(super) fn pid(&self) -> Option<Pid> {
         match self.state {
-            State::Starting { pid, .. } | State::Running { pid, .. } | State::Stopping { pid, .. } => Some(pid),
-            State::Pending | State::Pulling | State::Waiting { .. } | State::Spawning | State::Terminated => None,
+            State::Starting { pid, .. } | State::Running { pid, .. } | State::Stopping { pid, .. } => {
+                Some(pid)
+            }
+            State::Pending | State::Pulling | State::Waiting { .. } | State::Spawning | State::Terminated => {
+                None
+            }
         }
     }
 
@@ -146,7 +166,12 @@ impl Container {
             return;
         }
         self.pull.reset();
-        out.emit(self.unit, Normal, "Pulled", format!("Successfully pulled image \"{}\"", self.image));
+        out.emit(
+            self.unit,
+            Normal,
+            "Pulled",
+            format!("Successfully pulled image \"{}\"", self.image),
+        );
         self.spawn(out);
     }
 
@@ -159,12 +184,24 @@ impl Container {
         let (reason, message) = if self.pull.is_fresh() {
             ("ErrImagePull", error.to_owned())
         } else {
-            ("ImagePullBackOff", format!("Back-off pulling image \"{image}\": {error}"))
+            (
+                "ImagePullBackOff",
+                format!("Back-off pulling image \"{image}\": {error}"),
+            )
         };
-        out.emit(self.unit, Warning, "Failed", format!("Failed to pull image \"{image}\": {error}"));
+        out.emit(
+            self.unit,
+            Warning,
+            "Failed",
+            format!("Failed to pull image \"{image}\": {error}"),
+        );
         out.emit(self.unit, Warning, "Failed", format!("Error: {reason}"));
         let until = out.now + self.pull.next();
-        self.state = State::Waiting { until, next: Next::Pull, reason: Reason::Because(reason, message) };
+        self.state = State::Waiting {
+            until,
+            next: Next::Pull,
+            reason: Reason::Because(reason, message),
+        };
     }
 
     pub(super) fn spawned(&mut self, pid: Pid, out: &mut Output<'_>) {
@@ -174,10 +211,19 @@ impl Container {
         if self.state == State::Terminated {
             // Stopped while it was being made.
             out.actions.push(Action::Kill(pid));
-            self.state = State::Stopping { pid, since: out.now, kill_at: None };
+            self.state = State::Stopping {
+                pid,
+                since: out.now,
+                kill_at: None,
+            };
             return;
         }
-        self.state = State::Starting { pid, since: out.now, error: None, kill_at: None };
+        self.state = State::Starting {
+            pid,
+            since: out.now,
+            error: None,
+            kill_at: None,
+        };
     }
 
     /// No process was made: not an exit (K-025).
@@ -205,15 +251,25 @@ impl Container {
                 (CONFIG_RETRY, Reason::Because(reason, error.to_owned()))
             }
         };
-        self.state = State::Waiting { until: out.now + delay, next: Next::Spawn, reason };
+        self.state = State::Waiting {
+            until: out.now + delay,
+            next: Next::Spawn,
+            reason,
+        };
     }
 
     pub(super) fn started(&mut self, out: &mut Output<'_>) {
-        let State::Starting { pid, kill_at, .. } = self.state else { return };
+        let State::Starting { pid, kill_at, .. } = self.state else {
+            return;
+        };
         out.emit(self.unit, Normal, "Started", "Container started".to_owned());
         self.state = match kill_at {
             None => State::Running { pid, since: out.now },
-            kill_at => State::Stopping { pid, since: out.now, kill_at },
+            kill_at => State::Stopping {
+                pid,
+                since: out.now,
+                kill_at,
+            },
         };
     }
 
@@ -233,7 +289,10 @@ impl Container {
         out: &mut Output<'_>,
     ) -> Option<i32> {
         let termination = self.termination(status, message, out.now);
-        if let State::Starting { error: Some(error), .. } = &self.state {
+        if let State::Starting {
+            error: Some(error), ..
+        } = &self.state
+        {
             out.emit(self.unit, Warning, "Failed", format!("Error: {error}"));
         }
         let exit_code = termination.exit_code;
@@ -254,9 +313,19 @@ impl Container {
             ExitStatus::Signal(signal) => (128 + signal, Some(signal), "Error"),
             ExitStatus::OomKilled => (UNKNOWN, Some(9), "OOMKilled"),
         };
-        let ended = |started| Termination { exit_code, signal, reason, message, started, finished: now, attempt };
+        let ended = |started| Termination {
+            exit_code,
+            signal,
+            reason,
+            message,
+            started,
+            finished: now,
+            attempt,
+        };
         match &self.state {
-            State::Starting { error: Some(error), .. } => Termination {
+            State::Starting {
+                error: Some(error), ..
+            } => Termination {
                 exit_code: START_ERROR,
                 signal: None,
                 reason: "StartError",
@@ -285,7 +354,11 @@ impl Container {
                     self.pod
                 );
                 let reason = Reason::Because("CrashLoopBackOff", message);
-                self.state = State::Waiting { until, next: Next::Spawn, reason };
+                self.state = State::Waiting {
+                    until,
+                    next: Next::Spawn,
+                    reason,
+                };
             }
             _ => self.spawn_again(out),
         }
@@ -297,14 +370,18 @@ impl Container {
         }
         // K-512.
         let image = &self.image;
-        let message = format!("Container image \"{image}\" already present on machine and can be accessed by the pod");
+        let message =
+            format!("Container image \"{image}\" already present on machine and can be accessed by the pod");
         out.emit(self.unit, Normal, "Pulled", message);
         self.spawn(out);
     }
 
     fn spawn(&mut self, out: &mut Output<'_>) {
         self.state = State::Spawning;
-        out.actions.push(Action::Spawn { unit: self.unit, attempt: self.instances });
+        out.actions.push(Action::Spawn {
+            unit: self.unit,
+            attempt: self.instances,
+        });
     }
 
     /// K-140 to K-142: signalled, then killed. What does not run ends where it is.
@@ -313,10 +390,18 @@ impl Container {
         match &mut self.state {
             State::Running { pid, since } => {
                 let (pid, since) = (*pid, *since);
-                self.state = State::Stopping { pid, since, kill_at: Some(deadline) };
+                self.state = State::Stopping {
+                    pid,
+                    since,
+                    kill_at: Some(deadline),
+                };
                 self.terminate(pid, out);
             }
-            State::Starting { pid, kill_at: kill_at @ None, .. } => {
+            State::Starting {
+                pid,
+                kill_at: kill_at @ None,
+                ..
+            } => {
                 *kill_at = Some(deadline);
                 let pid = *pid;
                 self.terminate(pid, out);
@@ -332,7 +417,12 @@ impl Container {
     }
 
     fn terminate(&self, pid: Pid, out: &mut Output<'_>) {
-        out.emit(self.unit, Normal, "Killing", format!("Stopping container {}", self.name));
+        out.emit(
+            self.unit,
+            Normal,
+            "Killing",
+            format!("Stopping container {}", self.name),
+        );
         out.actions.push(Action::Terminate(pid));
     }
 
@@ -363,16 +453,38 @@ impl Container {
                     Next::Spawn => self.spawn(out),
                 }
             }
-            State::Starting { pid, since, error, kill_at: Some(kill_at) } if *kill_at <= out.now => {
+            State::Starting {
+                pid,
+                since,
+                error,
+                kill_at: Some(kill_at),
+            } if *kill_at <= out.now => {
                 out.actions.push(Action::Kill(*pid));
                 self.state = match error {
-                    None => State::Stopping { pid: *pid, since: *since, kill_at: None },
-                    Some(_) => State::Starting { pid: *pid, since: *since, error: error.clone(), kill_at: None },
+                    None => State::Stopping {
+                        pid: *pid,
+                        since: *since,
+                        kill_at: None,
+                    },
+                    Some(_) => State::Starting {
+                        pid: *pid,
+                        since: *since,
+                        error: error.clone(),
+                        kill_at: None,
+                    },
                 };
             }
-            State::Stopping { pid, since, kill_at: Some(kill_at) } if *kill_at <= out.now => {
+            State::Stopping {
+                pid,
+                since,
+                kill_at: Some(kill_at),
+            } if *kill_at <= out.now => {
                 out.actions.push(Action::Kill(*pid));
-                self.state = State::Stopping { pid: *pid, since: *since, kill_at: None };
+                self.state = State::Stopping {
+                    pid: *pid,
+                    since: *since,
+                    kill_at: None,
+                };
             }
             _ => {}
         }
@@ -380,7 +492,12 @@ impl Container {
 
     fn start_pull(&mut self, out: &mut Output<'_>) {
         self.state = State::Pulling;
-        out.emit(self.unit, Normal, "Pulling", format!("Pulling image \"{}\"", self.image));
+        out.emit(
+            self.unit,
+            Normal,
+            "Pulling",
+            format!("Pulling image \"{}\"", self.image),
+        );
         out.actions.push(Action::PullImage(self.unit));
     }
 }

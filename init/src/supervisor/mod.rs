@@ -97,7 +97,12 @@ struct Output<'a> {
 
 impl Output<'_> {
     fn emit(&mut self, unit: UnitId, r#type: EventType, reason: &'static str, message: String) {
-        self.actions.push(Action::Emit { container: Some(unit), r#type, reason, message });
+        self.actions.push(Action::Emit {
+            container: Some(unit),
+            r#type,
+            reason,
+            message,
+        });
     }
 }
 
@@ -105,7 +110,14 @@ impl Supervisor {
     /// Nothing runs yet.
     pub fn new(identity: Identity) -> Self {
         let publisher = Publisher::new(identity.boot_unix_ms);
-        Self { identity, services: Vec::new(), pod: None, stop: None, publisher, finished: None }
+        Self {
+            identity,
+            services: Vec::new(),
+            pod: None,
+            stop: None,
+            publisher,
+            finished: None,
+        }
     }
 
     /// Takes note of one event at `now` and appends what is to be done.
@@ -169,26 +181,40 @@ impl Supervisor {
                 UnitId::Service(index) => self.with_service(index, |service| service.spawned(pid, out.now)),
                 UnitId::Container(_) => self.with_container(unit, |container| container.spawned(pid, out)),
             },
-            Event::SpawnFailed { unit, reason, message } => match unit {
+            Event::SpawnFailed {
+                unit,
+                reason,
+                message,
+            } => match unit {
                 UnitId::Service(index) => self.with_service(index, |service| service.ended(out.now)),
                 UnitId::Container(_) => {
                     self.with_container(unit, |container| container.spawn_failed(reason, &message, out));
                 }
             },
-            Event::Started { pid } => self.with_pid(pid, |service| service.started(now), |container| {
-                container.started(out);
-                None
-            }),
-            Event::StartFailed { pid, message } => self.with_pid(pid, |_service| {}, |container| {
-                container.start_failed(message);
-                None
-            }),
+            Event::Started { pid } => self.with_pid(
+                pid,
+                |service| service.started(now),
+                |container| {
+                    container.started(out);
+                    None
+                },
+            ),
+            Event::StartFailed { pid, message } => self.with_pid(
+                pid,
+                |_service| {},
+                |container| {
+                    container.start_failed(message);
+                    None
+                },
+            ),
             Event::ServiceReady { pid } => self.with_pid(pid, Service::ready, |_container| None),
             Event::Exited { pid, status, message } => {
                 let stopping = self.stop.is_some();
-                self.with_pid(pid, |service| service.ended(now), |container| {
-                    container.exited(status, message, stopping, out)
-                });
+                self.with_pid(
+                    pid,
+                    |service| service.ended(now),
+                    |container| container.exited(status, message, stopping, out),
+                );
             }
             Event::Stop { grace_seconds } => self.stop(grace_seconds, out),
             Event::Tick => {}
@@ -200,8 +226,16 @@ impl Supervisor {
             return;
         }
         let uid = plan.uid.clone().unwrap_or_else(|| self.identity.uid.clone());
-        let containers = (0..plan.containers.len()).map(|index| Container::new(&plan, index, &uid)).collect();
-        self.pod = Some(Pod { plan, accepted: out.now, containers, first_failure: None, phase: PodEnd::Running });
+        let containers = (0..plan.containers.len())
+            .map(|index| Container::new(&plan, index, &uid))
+            .collect();
+        self.pod = Some(Pod {
+            plan,
+            accepted: out.now,
+            containers,
+            first_failure: None,
+            phase: PodEnd::Running,
+        });
     }
 
     fn with_service(&mut self, index: usize, act: impl FnOnce(&mut Service)) {
@@ -225,11 +259,19 @@ impl Supervisor {
         service: impl FnOnce(&mut Service),
         container: impl FnOnce(&mut Container) -> Option<i32>,
     ) {
-        if let Some(found) = self.services.iter_mut().find(|service| service.pid() == Some(pid)) {
+        if let Some(found) = self
+            .services
+            .iter_mut()
+            .find(|service| service.pid() == Some(pid))
+        {
             return service(found);
         }
         let Some(pod) = &mut self.pod else { return };
-        if let Some(found) = pod.containers.iter_mut().find(|container| container.pid() == Some(pid)) {
+        if let Some(found) = pod
+            .containers
+            .iter_mut()
+            .find(|container| container.pid() == Some(pid))
+        {
             let failure = container(found);
             pod.first_failure = pod.first_failure.or(failure);
         }
@@ -242,7 +284,9 @@ impl Supervisor {
             self.stop.get_or_insert(Stop { failure: None });
             return;
         };
-        self.stop.get_or_insert(Stop { failure: pod.first_failure });
+        self.stop.get_or_insert(Stop {
+            failure: pod.first_failure,
+        });
         let grace = grace_seconds.unwrap_or(pod.plan.grace_seconds);
         for container in &mut pod.containers {
             container.stop(grace, out);

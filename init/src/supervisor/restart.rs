@@ -50,7 +50,11 @@ mod tests {
             (Never, Some(OnFailure), [false, true, true, true]),
         ];
         for (pod, container, expected) in table {
-            let policies = Policies { pod, container, rules: Vec::new() };
+            let policies = Policies {
+                pod,
+                container,
+                rules: Vec::new(),
+            };
             let got = [0, 1, 143, 137].map(|code| policies.restarts(code));
             assert_eq!(got, expected, "{pod:?} {container:?}");
         }
@@ -61,7 +65,10 @@ mod tests {
         let policies = |operator, values: &[i32]| Policies {
             pod: RestartPolicy::Always,
             container: Some(RestartPolicy::Never),
-            rules: vec![RestartRule { operator, values: values.to_vec() }],
+            rules: vec![RestartRule {
+                operator,
+                values: values.to_vec(),
+            }],
         };
         let on_42 = policies(RuleOperator::In, &[42]);
         assert!(on_42.restarts(42));

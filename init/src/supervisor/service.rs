@@ -79,13 +79,21 @@ impl Service {
     }
 
     pub(super) fn spawned(&mut self, pid: Pid, now: Time) {
-        self.state = State::Running { pid, since: now, ready: false };
+        self.state = State::Running {
+            pid,
+            since: now,
+            ready: false,
+        };
     }
 
     /// It executes: ready, unless it says so itself.
     pub(super) fn started(&mut self, now: Time) {
         if let State::Running { pid, ready, .. } = self.state {
-            self.state = State::Running { pid, since: now, ready: ready || self.readiness == Readiness::Exec };
+            self.state = State::Running {
+                pid,
+                since: now,
+                ready: ready || self.readiness == Readiness::Exec,
+            };
         }
     }
 
@@ -108,7 +116,11 @@ impl Service {
             self.failed_before = false;
         }
         // The first failure may be an accident: it costs no delay.
-        let delay = if self.failed_before { self.backoff.next() } else { Duration::ZERO };
+        let delay = if self.failed_before {
+            self.backoff.next()
+        } else {
+            Duration::ZERO
+        };
         self.failed_before = true;
         self.state = State::Waiting { until: now + delay };
     }
@@ -122,7 +134,10 @@ impl Service {
         match self.state {
             State::Running { pid, .. } => {
                 out.actions.push(Action::Terminate(pid));
-                self.state = State::Stopping { pid, kill_at: Some(out.now + GRACE) };
+                self.state = State::Stopping {
+                    pid,
+                    kill_at: Some(out.now + GRACE),
+                };
             }
             State::Waiting { .. } => self.state = State::Done,
             State::Spawning | State::Stopping { .. } | State::Done => {}
@@ -134,13 +149,22 @@ impl Service {
         match self.state {
             State::Waiting { until } if until <= out.now => {
                 self.state = State::Spawning;
-                out.actions.push(Action::Spawn { unit: self.unit, attempt: 0 });
+                out.actions.push(Action::Spawn {
+                    unit: self.unit,
+                    attempt: 0,
+                });
             }
             State::Running { pid, .. } if self.stopping => {
                 out.actions.push(Action::Terminate(pid));
-                self.state = State::Stopping { pid, kill_at: Some(out.now + GRACE) };
+                self.state = State::Stopping {
+                    pid,
+                    kill_at: Some(out.now + GRACE),
+                };
             }
-            State::Stopping { pid, kill_at: Some(kill_at) } if kill_at <= out.now => {
+            State::Stopping {
+                pid,
+                kill_at: Some(kill_at),
+            } if kill_at <= out.now => {
                 out.actions.push(Action::Kill(pid));
                 self.state = State::Stopping { pid, kill_at: None };
             }

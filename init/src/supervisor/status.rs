@@ -24,7 +24,11 @@ pub(super) struct Publisher {
 
 impl Publisher {
     pub(super) fn new(boot_unix_ms: u64) -> Self {
-        Self { boot_unix_ms, report: None, since: BTreeMap::new() }
+        Self {
+            boot_unix_ms,
+            report: None,
+            since: BTreeMap::new(),
+        }
     }
 
     pub(super) fn report(&self) -> Option<&PodReport> {
@@ -74,17 +78,24 @@ impl Publisher {
         let terminated = |ended: &Termination| self.terminated(ended, id(ended.attempt));
         let newest = container.newest.as_ref().map(terminated);
         let (state, last_state) = match &container.state {
-            State::Running { since, .. } | State::Stopping { since, .. } => {
-                (ContainerState::Running { started_at: self.timestamp(*since) }, newest)
-            }
+            State::Running { since, .. } | State::Stopping { since, .. } => (
+                ContainerState::Running {
+                    started_at: self.timestamp(*since),
+                },
+                newest,
+            ),
             State::Terminated => match newest {
                 Some(newest) => (newest, container.previous.as_ref().map(terminated)),
                 None => (waiting("ContainerCreating", None), None),
             },
-            State::Waiting { reason: Reason::Because(reason, message), .. } => {
-                (waiting(reason, Some(message.clone())), newest)
+            State::Waiting {
+                reason: Reason::Because(reason, message),
+                ..
+            } => (waiting(reason, Some(message.clone())), newest),
+            State::Waiting {
+                reason: Reason::Creating,
+                ..
             }
-            State::Waiting { reason: Reason::Creating, .. }
             | State::Pending
             | State::Pulling
             | State::Spawning
@@ -173,7 +184,10 @@ fn is_up(container: &Container) -> bool {
 }
 
 fn waiting(reason: &str, message: Option<String>) -> ContainerState {
-    ContainerState::Waiting { reason: reason.to_owned(), message }
+    ContainerState::Waiting {
+        reason: reason.to_owned(),
+        message,
+    }
 }
 
 fn ports(plan: &Plan) -> Vec<ReportedPort> {
@@ -227,11 +241,18 @@ fn rfc3339(unix_seconds: u64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let mut text = String::with_capacity(20);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let _ = write!(text, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z");
+    let _ = write!(
+        text,
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
+    );
     text
 }
 

@@ -81,7 +81,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let identity = Identity { boot_unix_ms: 0, uid: "uid".to_owned(), pod_ip: "127.0.0.1".to_owned() };
+        let identity = Identity {
+            boot_unix_ms: 0,
+            uid: "uid".to_owned(),
+            pod_ip: "127.0.0.1".to_owned(),
+        };
         Self {
             supervisor: Supervisor::new(identity),
             now: Time::default(),
@@ -98,7 +102,9 @@ impl World {
     }
 
     fn boot(&mut self) {
-        self.step(Event::Boot { services: vec![("net".to_owned(), Readiness::Exec)] });
+        self.step(Event::Boot {
+            services: vec![("net".to_owned(), Readiness::Exec)],
+        });
     }
 
     fn name(&self, unit: UnitId) -> String {
@@ -115,7 +121,11 @@ impl World {
             }
         }
         if let Some(deadline) = self.supervisor.next_deadline() {
-            assert!(deadline > self.now, "a deadline at {deadline} is left over at {}", self.now);
+            assert!(
+                deadline > self.now,
+                "a deadline at {deadline} is left over at {}",
+                self.now
+            );
         }
     }
 
@@ -159,10 +169,17 @@ impl World {
 
     fn spawn(&mut self, unit: UnitId, attempt: u32) -> Vec<Event> {
         self.note(&format!("spawn {} attempt={attempt}", self.name(unit)));
-        assert!(!self.live.values().any(|live| *live == unit), "{unit} has a process already");
+        assert!(
+            !self.live.values().any(|live| *live == unit),
+            "{unit} has a process already"
+        );
         let is_container = matches!(unit, UnitId::Container(_));
         if is_container && let Some((reason, message)) = self.spawn_errors.pop() {
-            return vec![Event::SpawnFailed { unit, reason, message }];
+            return vec![Event::SpawnFailed {
+                unit,
+                reason,
+                message,
+            }];
         }
         let pid = self.next_pid;
         self.next_pid += 1;
@@ -173,7 +190,11 @@ impl World {
             (true, Some(message)) => {
                 self.live.remove(&pid);
                 let status = ExitStatus::Code(128);
-                let exited = Event::Exited { pid, status, message: None };
+                let exited = Event::Exited {
+                    pid,
+                    status,
+                    message: None,
+                };
                 vec![spawned, Event::StartFailed { pid, message }, exited]
             }
             _ => vec![spawned, Event::Started { pid }],
@@ -187,17 +208,28 @@ impl World {
     fn exit(&mut self, pid: Pid, status: ExitStatus) {
         self.live.remove(&pid);
         self.killed.retain(|killed| *killed != pid);
-        self.step(Event::Exited { pid, status, message: None });
+        self.step(Event::Exited {
+            pid,
+            status,
+            message: None,
+        });
     }
 
     fn pid_of(&self, name: &str) -> Pid {
-        let found = self.live.iter().find(|(_, unit)| self.supervisor.unit_name(**unit) == name);
+        let found = self
+            .live
+            .iter()
+            .find(|(_, unit)| self.supervisor.unit_name(**unit) == name);
         *found.unwrap_or_else(|| panic!("{name} has no process")).0
     }
 
     /// Lets time pass to `end`, with every deadline on the way.
     fn pass_to(&mut self, end: Time) {
-        while let Some(deadline) = self.supervisor.next_deadline().filter(|deadline| *deadline <= end) {
+        while let Some(deadline) = self
+            .supervisor
+            .next_deadline()
+            .filter(|deadline| *deadline <= end)
+        {
             self.now = deadline;
             let _ = writeln!(self.log, "@{} tick", self.now);
             self.step(Event::Tick);
@@ -215,10 +247,22 @@ fn summary(report: &PodReport) -> String {
         let state = |state: &ContainerState| match state {
             ContainerState::Waiting { reason, .. } => format!("waiting:{reason}"),
             ContainerState::Running { .. } => "running".to_owned(),
-            ContainerState::Terminated { exit_code, reason, .. } => format!("terminated:{reason}:{exit_code}"),
+            ContainerState::Terminated {
+                exit_code, reason, ..
+            } => format!("terminated:{reason}:{exit_code}"),
         };
-        let last = status.last_state.as_ref().map(|last| format!(" last={}", state(last))).unwrap_or_default();
-        let _ = write!(text, " | {} {} restarts={}{last}", status.name, state(&status.state), status.restart_count);
+        let last = status
+            .last_state
+            .as_ref()
+            .map(|last| format!(" last={}", state(last)))
+            .unwrap_or_default();
+        let _ = write!(
+            text,
+            " | {} {} restarts={}{last}",
+            status.name,
+            state(&status.state),
+            status.restart_count
+        );
     }
     text
 }
@@ -285,8 +329,15 @@ fn parse_pod(settings: &[&str]) -> Plan {
                 let mut one = container(parts[0]);
                 one.restart_policy = parts.get(1).map(|name| policy(name));
                 if let [_, _, operator, values] = parts.as_slice() {
-                    let operator = if *operator == "In" { RuleOperator::In } else { RuleOperator::NotIn };
-                    let values = values.split(',').map(|value| value.parse().expect("code")).collect();
+                    let operator = if *operator == "In" {
+                        RuleOperator::In
+                    } else {
+                        RuleOperator::NotIn
+                    };
+                    let values = values
+                        .split(',')
+                        .map(|value| value.parse().expect("code"))
+                        .collect();
                     one.restart_rules = vec![RestartRule { operator, values }];
                 }
                 pod.containers.push(one);
@@ -318,7 +369,9 @@ fn happen(world: &mut World, event: &[&str]) {
             world.exit(world.pid_of(name), status);
         }
         ["stop"] => world.step(Event::Stop { grace_seconds: None }),
-        ["stop", grace] => world.step(Event::Stop { grace_seconds: Some(grace.parse().expect("seconds")) }),
+        ["stop", grace] => world.step(Event::Stop {
+            grace_seconds: Some(grace.parse().expect("seconds")),
+        }),
         ["tick"] => world.step(Event::Tick),
         other => panic!("no event {other:?}"),
     }
@@ -385,7 +438,9 @@ fn random_history(policies: &[u8], moves: &[Move]) {
         1 => RestartPolicy::OnFailure,
         _ => RestartPolicy::Never,
     };
-    let containers = (1..policies.len()).map(|index| container(&format!("c{index}"))).collect();
+    let containers = (1..policies.len())
+        .map(|index| container(&format!("c{index}")))
+        .collect();
     let pod_policy = policy(policies[0]);
     let mut world = World::new();
     world.boot();
@@ -400,22 +455,37 @@ fn random_history(policies: &[u8], moves: &[Move]) {
                 }
             }
             Move::Pass { millis } => world.pass_to(world.now + Duration::from_millis(*millis)),
-            Move::Stop { grace } => world.step(Event::Stop { grace_seconds: *grace }),
+            Move::Stop { grace } => world.step(Event::Stop {
+                grace_seconds: *grace,
+            }),
             Move::SpawnErrors { volume } => {
-                let reason = if *volume { SpawnError::Volume } else { SpawnError::Config };
+                let reason = if *volume {
+                    SpawnError::Volume
+                } else {
+                    SpawnError::Config
+                };
                 world.spawn_errors.push((reason, "because".to_owned()));
             }
             Move::ImageError(fails) => world.image_error = fails.then(|| "absent".to_owned()),
             Move::StartError => world.start_error = Some("no such file".to_owned()),
         }
-        for status in world.supervisor.report().expect("accepted").status.container_statuses {
+        for status in world
+            .supervisor
+            .report()
+            .expect("accepted")
+            .status
+            .container_statuses
+        {
             let before = restarts.insert(status.name, status.restart_count).unwrap_or(0);
             assert!(status.restart_count >= before, "restartCount went back");
         }
     }
     if pod_policy == RestartPolicy::Never {
         for (unit, count) in &world.spawned {
-            assert!(matches!(unit, UnitId::Service(_)) || *count == 1, "{unit} was started {count} times");
+            assert!(
+                matches!(unit, UnitId::Service(_)) || *count == 1,
+                "{unit} was started {count} times"
+            );
         }
     }
     // After a stop, nothing but time is needed, whoever ignores SIGTERM: the grace of the containers, then that of the

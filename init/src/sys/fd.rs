@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
+    socketpair,
 };
 
 /// A descriptor that our parent left open for us under an agreed number. Close-on-exec from now on. `None`: it is not
@@ -31,18 +32,27 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// A pair of connected `SOCK_SEQPACKET` sockets (unix(7)): one packet is one message.
 pub(crate) fn seqpacket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
+    Ok(socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?)
 }
 
 /// A sealed file in memory with this content, to be read from its start (memfd_create(2)).
 pub(crate) fn memfd(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
     use std::io::Seek as _;
     let name = CString::new(name)?;
-    let fd = memfd_create(name.as_c_str(), MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    let fd = memfd_create(
+        name.as_c_str(),
+        MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
+    )?;
     let mut file = std::fs::File::from(fd);
     file.write_all(content)?;
     file.rewind()?;
-    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
+    let seals =
+        SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(file.into())
 }
@@ -50,17 +60,31 @@ pub(crate) fn memfd(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
 /// Sets or clears `O_NONBLOCK`; it belongs to the open file, so a process that shares it is affected too.
 pub(crate) fn set_nonblocking(fd: &OwnedFd, nonblocking: bool) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
-    let flags = if nonblocking { flags | OFlag::O_NONBLOCK } else { flags - OFlag::O_NONBLOCK };
+    let flags = if nonblocking {
+        flags | OFlag::O_NONBLOCK
+    } else {
+        flags - OFlag::O_NONBLOCK
+    };
     fcntl(fd, FcntlArg::F_SETFL(flags))?;
     Ok(())
 }
 
 /// Sends one packet, with a descriptor if there is one (`SCM_RIGHTS`, unix(7)).
-pub(crate) fn send_with_fd(socket: impl AsFd, packet: &[u8], attached: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub(crate) fn send_with_fd(
+    socket: impl AsFd,
+    packet: &[u8],
+    attached: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let raw = attached.map(|fd| [fd.as_raw_fd()]);
     let rights = raw.as_ref().map(|fds| ControlMessage::ScmRights(fds));
     let message = [IoSlice::new(packet)];
-    sendmsg::<()>(socket.as_fd().as_raw_fd(), &message, rights.as_slice(), MsgFlags::MSG_NOSIGNAL, None)?;
+    sendmsg::<()>(
+        socket.as_fd().as_raw_fd(),
+        &message,
+        rights.as_slice(),
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
     Ok(())
 }
 
@@ -81,7 +105,10 @@ pub(crate) fn recv_with_fd(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(
         }
     }
     if received.flags.contains(MsgFlags::MSG_TRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet was larger than agreed"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a packet was larger than agreed",
+        ));
     }
     Ok((received.bytes, attached))
 }
@@ -127,7 +154,9 @@ mod tests {
         let (count, attached) = recv_with_fd(&right, &mut buffer).expect("receive");
         assert_eq!(&buffer[..count], b"packet");
         let mut text = String::new();
-        std::fs::File::from(attached.expect("attached")).read_to_string(&mut text).expect("read");
+        std::fs::File::from(attached.expect("attached"))
+            .read_to_string(&mut text)
+            .expect("read");
         assert_eq!(text, "content");
         drop(left);
         assert_eq!(recv_with_fd(&right, &mut buffer).expect("closed").0, 0);

@@ -1,5 +1,8 @@
 //! Thin wrappers of system calls, one man page each, and the only `unsafe` of `cloister-init`.
-#![expect(unsafe_code, reason = "descriptors by number, clone(2) and ioctl(2) have no safe wrapper")]
+#![expect(
+    unsafe_code,
+    reason = "descriptors by number, clone(2) and ioctl(2) have no safe wrapper"
+)]
 
 pub(crate) mod fd;
 pub(crate) mod kill;

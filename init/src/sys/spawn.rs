@@ -73,7 +73,11 @@ pub(crate) fn spawn(
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
 }
 
 fn clone(namespaces: Namespaces, plan: &mut Plan<'_>) -> io::Result<Pid> {
@@ -113,7 +117,15 @@ extern "C" fn child(plan: *mut c_void) -> c_int {
     let first = plan.first_free.unsigned_abs();
     // Close-on-exec, not closed: /proc/self/exe is looked up without a descriptor, and the rest goes at exec.
     // SAFETY: a plain system call on numbers.
-    if unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) } < 0 {
+    if unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    } < 0
+    {
         return give_up(plan);
     }
     let none = std::mem::MaybeUninit::<libc::sigset_t>::zeroed();

@@ -51,7 +51,10 @@ impl FromStr for Address {
         let (kind, rest) = text.split_once(':').ok_or_else(invalid)?;
         match kind {
             "vsock" if rest == "any" => Ok(Self::Vsock { cid: None }),
-            "vsock" => rest.parse().map(|cid| Self::Vsock { cid: Some(cid) }).map_err(|_| invalid()),
+            "vsock" => rest
+                .parse()
+                .map(|cid| Self::Vsock { cid: Some(cid) })
+                .map_err(|_| invalid()),
             "hybrid" if rest.starts_with('/') => Ok(Self::Hybrid { path: rest.into() }),
             "unix" if rest.starts_with('/') => Ok(Self::Unix { dir: rest.into() }),
             _ => Err(invalid()),
@@ -90,10 +93,29 @@ mod tests {
 
     #[test]
     fn addresses_are_written_as_they_are_read() {
-        for text in ["vsock:16", "vsock:any", "hybrid:/run/vm.sock", "unix:/run/cloister/web/link"] {
-            assert_eq!(text.parse::<Address>().map(|address| address.to_string()).as_deref(), Ok(text));
+        for text in [
+            "vsock:16",
+            "vsock:any",
+            "hybrid:/run/vm.sock",
+            "unix:/run/cloister/web/link",
+        ] {
+            assert_eq!(
+                text.parse::<Address>()
+                    .map(|address| address.to_string())
+                    .as_deref(),
+                Ok(text)
+            );
         }
-        for text in ["", "vsock", "vsock:", "vsock:-1", "vsock:4294967296", "unix:relative", "tcp:1.2.3.4", "hybrid:"] {
+        for text in [
+            "",
+            "vsock",
+            "vsock:",
+            "vsock:-1",
+            "vsock:4294967296",
+            "unix:relative",
+            "tcp:1.2.3.4",
+            "hybrid:",
+        ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

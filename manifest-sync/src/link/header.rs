@@ -26,13 +26,22 @@ pub struct StreamHeader {
 impl StreamHeader {
     /// A header of this version.
     pub fn new(session: Option<String>, stream: StreamKind) -> Self {
-        Self { version: VERSION, session, stream }
+        Self {
+            version: VERSION,
+            session,
+            stream,
+        }
     }
 }
 
 /// What a stream is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(
+    tag = "kind",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
 pub enum StreamKind {
     /// The control conversation.
     Control,
@@ -101,7 +110,9 @@ impl fmt::Display for StreamReply {
             Self::Accepted => "accepted",
             Self::Malformed => "the header makes no sense",
             Self::Version => "this version of the protocol is not spoken here",
-            Self::NotYourSession => "the session key is absent or wrong: another controller holds the enclave",
+            Self::NotYourSession => {
+                "the session key is absent or wrong: another controller holds the enclave"
+            }
             Self::NoSuchTarget => "connection refused: nothing listens on that port",
             Self::Busy => "too many streams",
             Self::Timeout => "timed out",
@@ -140,7 +151,10 @@ impl fmt::Display for HeaderError {
             Self::TooLarge(size) => write!(f, "a stream header of {size} bytes is too large"),
             Self::Malformed(error) => write!(f, "malformed stream header: {error}"),
             Self::Version(version) => {
-                write!(f, "stream header of version {version}: this side speaks version {VERSION}")
+                write!(
+                    f,
+                    "stream header of version {version}: this side speaks version {VERSION}"
+                )
             }
         }
     }
@@ -162,7 +176,9 @@ struct Versioned {
 
 /// Sends a header.
 pub async fn write_header(stream: &mut (impl AsyncWrite + Unpin), header: &StreamHeader) -> io::Result<()> {
-    stream.write_all(&crate::frame::encode(&serde_json::to_vec(header)?)).await
+    stream
+        .write_all(&crate::frame::encode(&serde_json::to_vec(header)?))
+        .await
 }
 
 /// Reads a header. The caller bounds the time.
@@ -203,8 +219,15 @@ mod tests {
     async fn headers_are_read_as_they_were_written() {
         let kinds = [
             StreamKind::Control,
-            StreamKind::Logs { container: Some("web".into()), after: 7, follow: true },
-            StreamKind::Blob { request: 3, size: 1 << 40 },
+            StreamKind::Logs {
+                container: Some("web".into()),
+                after: 7,
+                follow: true,
+            },
+            StreamKind::Blob {
+                request: 3,
+                size: 1 << 40,
+            },
             StreamKind::Ingress { port: 8080 },
         ];
         for kind in kinds {
@@ -213,7 +236,10 @@ mod tests {
             write_header(&mut bytes, &header).await.expect("memory");
             assert_eq!(read_header(&mut bytes.as_slice()).await.expect("whole"), header);
             for cut in 0..bytes.len() {
-                assert!(matches!(read_header(&mut &bytes[..cut]).await, Err(HeaderError::Io(_))));
+                assert!(matches!(
+                    read_header(&mut &bytes[..cut]).await,
+                    Err(HeaderError::Io(_))
+                ));
             }
         }
     }
@@ -222,9 +248,18 @@ mod tests {
     async fn nonsense_gets_the_answer_that_says_which() {
         let cases: [(Vec<u8>, StreamReply); 5] = [
             (crate::frame::encode(b"{}"), StreamReply::Malformed),
-            (crate::frame::encode(br#"{"version":2,"anything":[]}"#), StreamReply::Version),
-            (crate::frame::encode(br#"{"version":1,"stream":{"kind":"shell"}}"#), StreamReply::Malformed),
-            (crate::frame::encode(br#"{"version":1,"stream":{"kind":"control"},"x":1}"#), StreamReply::Malformed),
+            (
+                crate::frame::encode(br#"{"version":2,"anything":[]}"#),
+                StreamReply::Version,
+            ),
+            (
+                crate::frame::encode(br#"{"version":1,"stream":{"kind":"shell"}}"#),
+                StreamReply::Malformed,
+            ),
+            (
+                crate::frame::encode(br#"{"version":1,"stream":{"kind":"control"},"x":1}"#),
+                StreamReply::Malformed,
+            ),
             (u32::MAX.to_be_bytes().to_vec(), StreamReply::Malformed),
         ];
         for (bytes, reply) in cases {

@@ -32,9 +32,10 @@ pub fn listen(address: &Address, port: u32) -> io::Result<Listener> {
             path.push(format!("_{port}"));
             Socket::Hybrid(bind(&PathBuf::from(path))?)
         }
-        Address::Vsock { cid } => {
-            Socket::Vsock(VsockListener::bind(VsockAddr::new(cid.unwrap_or(VMADDR_CID_ANY), port))?)
-        }
+        Address::Vsock { cid } => Socket::Vsock(VsockListener::bind(VsockAddr::new(
+            cid.unwrap_or(VMADDR_CID_ANY),
+            port,
+        ))?),
     };
     Ok(Listener { socket })
 }

@@ -8,8 +8,8 @@ mod stream;
 
 pub use address::{Address, InvalidAddress};
 pub use header::{
-    HeaderError, MAX_HEADER_BYTES, StreamHeader, StreamKind, StreamReply, read_header, read_reply, write_header,
-    write_reply,
+    HeaderError, MAX_HEADER_BYTES, StreamHeader, StreamKind, StreamReply, read_header, read_reply,
+    write_header, write_reply,
 };
 pub use listener::{Listener, listen};
 pub use stream::{HalfClose, Stream, dial};

@@ -53,9 +53,10 @@ async fn connect(address: &Address, port: u32) -> io::Result<Stream> {
     match address {
         Address::Unix { dir } => Ok(Stream::unix(UnixStream::connect(socket_path(dir, port)).await?)),
         Address::Hybrid { path } => connect_hybrid(path, port).await,
-        Address::Vsock { cid: None } => {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "vsock:any cannot be dialled: name a CID"))
-        }
+        Address::Vsock { cid: None } => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "vsock:any cannot be dialled: name a CID",
+        )),
         Address::Vsock { cid: Some(cid) } => {
             let stream = VsockStream::connect(VsockAddr::new(*cid, port)).await?;
             // A connection that failed late may look connected.
@@ -77,30 +78,53 @@ async fn connect_hybrid(path: &Path, port: u32) -> io::Result<Stream> {
     // Byte by byte: what follows the line belongs to the stream.
     while answer.last() != Some(&b'\n') {
         if answer.len() >= MAX_HYBRID_ANSWER {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "hybrid vsock: answer too long"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "hybrid vsock: answer too long",
+            ));
         }
         match socket.read_u8().await {
             Ok(byte) => answer.push(byte),
-            Err(_) => return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "hybrid vsock: port refused")),
+            Err(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::ConnectionRefused,
+                    "hybrid vsock: port refused",
+                ));
+            }
         }
     }
     if !answer.starts_with(b"OK ") {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "hybrid vsock: expected OK"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "hybrid vsock: expected OK",
+        ));
     }
     Ok(Stream::hybrid(socket))
 }
 
 impl Stream {
     pub(super) fn unix(socket: UnixStream) -> Self {
-        Self { socket: Socket::Unix(socket), half_close: HalfClose::Carried, max_write: usize::MAX }
+        Self {
+            socket: Socket::Unix(socket),
+            half_close: HalfClose::Carried,
+            max_write: usize::MAX,
+        }
     }
 
     pub(super) fn hybrid(socket: UnixStream) -> Self {
-        Self { socket: Socket::Unix(socket), half_close: HalfClose::Lost, max_write: MAX_WRITE_BYTES }
+        Self {
+            socket: Socket::Unix(socket),
+            half_close: HalfClose::Lost,
+            max_write: MAX_WRITE_BYTES,
+        }
     }
 
     pub(super) fn vsock(socket: VsockStream) -> Self {
-        Self { socket: Socket::Vsock(socket), half_close: HalfClose::Carried, max_write: MAX_WRITE_BYTES }
+        Self {
+            socket: Socket::Vsock(socket),
+            half_close: HalfClose::Carried,
+            max_write: MAX_WRITE_BYTES,
+        }
     }
 
     /// Whether this link carries a half-close.

@@ -109,14 +109,27 @@ impl Conversation {
         }
         match (&self.state, serde_json::from_slice::<ToEnclave>(&frame)) {
             (_, Err(error)) => Some(unreadable(&frame, &error)),
-            (State::Hello, Ok(ToEnclave::Hello { version, session, events_after })) => {
+            (
+                State::Hello,
+                Ok(ToEnclave::Hello {
+                    version,
+                    session,
+                    events_after,
+                }),
+            ) => {
                 if version != VERSION {
                     return Some(wrong_version(version));
                 }
                 self.state = State::Open;
-                Some(Input::Hello { session, events_after })
+                Some(Input::Hello {
+                    session,
+                    events_after,
+                })
             }
-            (State::Hello, Ok(_)) => Some(violation(RefusedReason::Malformed, "the first message must be Hello")),
+            (State::Hello, Ok(_)) => Some(violation(
+                RefusedReason::Malformed,
+                "the first message must be Hello",
+            )),
             (_, Ok(message)) => self.handle_message(message),
         }
     }
@@ -127,8 +140,9 @@ impl Conversation {
             ToEnclave::Apply { size } => {
                 let size = usize::try_from(size).unwrap_or(usize::MAX);
                 if size > MAX_BUNDLE_BYTES {
-                    let message =
-                        format!("a bundle of {size} bytes is larger than the {MAX_BUNDLE_BYTES} that are taken");
+                    let message = format!(
+                        "a bundle of {size} bytes is larger than the {MAX_BUNDLE_BYTES} that are taken"
+                    );
                     return Some(violation(RefusedReason::Malformed, message));
                 }
                 self.state = State::Bundle(size);
@@ -144,11 +158,17 @@ impl Conversation {
 }
 
 fn violation(reason: RefusedReason, message: impl Into<String>) -> Input {
-    Input::Violation { reason, message: message.into() }
+    Input::Violation {
+        reason,
+        message: message.into(),
+    }
 }
 
 fn wrong_version(version: u32) -> Input {
-    violation(RefusedReason::Version, format!("version {version} is not spoken here: use version {VERSION}"))
+    violation(
+        RefusedReason::Version,
+        format!("version {version} is not spoken here: use version {VERSION}"),
+    )
 }
 
 /// A Hello of another version may have other fields: its sender is to learn that, not that it cannot spell.

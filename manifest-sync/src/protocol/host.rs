@@ -45,7 +45,9 @@ pub fn encode(message: &ToEnclave) -> Vec<u8> {
 
 /// `Apply` and the bundle that follows it, ready to be sent. `None`: it is larger than the enclave takes.
 pub fn encode_apply(bundle: &[u8]) -> Option<Vec<u8>> {
-    let size = u32::try_from(bundle.len()).ok().filter(|_| bundle.len() <= frame::MAX_BUNDLE_BYTES)?;
+    let size = u32::try_from(bundle.len())
+        .ok()
+        .filter(|_| bundle.len() <= frame::MAX_BUNDLE_BYTES)?;
     let mut bytes = encode(&ToEnclave::Apply { size });
     bytes.extend_from_slice(&frame::encode(bundle));
     Some(bytes)
@@ -64,7 +66,9 @@ impl Conversation {
 
     /// The next message. After an error the conversation is over.
     pub fn next_message(&mut self) -> Result<Option<FromEnclave>, ProtocolError> {
-        let Some(frame) = self.decoder.next_frame().map_err(ProtocolError::TooLarge)? else { return Ok(None) };
+        let Some(frame) = self.decoder.next_frame().map_err(ProtocolError::TooLarge)? else {
+            return Ok(None);
+        };
         let message = serde_json::from_slice(&frame).map_err(ProtocolError::Unreadable)?;
         match (&message, self.greeted) {
             (FromEnclave::Welcome { version, .. }, false) if *version == VERSION => self.greeted = true,

@@ -28,7 +28,12 @@ pub const VERSION: u32 = 1;
 
 /// Host → enclave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
 pub enum ToEnclave {
     /// First message. `session` is absent for the first controller (or a take-over).
     Hello {
@@ -70,7 +75,12 @@ pub enum ToEnclave {
 
 /// Enclave → host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
 pub enum FromEnclave {
     /// Answer to Hello: this connection is the controller.
     Welcome {

@@ -24,7 +24,12 @@ pub enum Decision {
 impl Sessions {
     /// A session with this key (random, made at boot).
     pub fn new(key: String, takeover: Takeover) -> Self {
-        Self { key, takeover, claimed: false, connected: false }
+        Self {
+            key,
+            takeover,
+            claimed: false,
+            connected: false,
+        }
     }
 
     /// The key, for the controller that was accepted.

@@ -8,11 +8,20 @@ use crate::digest::Digest;
 use crate::frame;
 
 fn hello() -> ToEnclave {
-    ToEnclave::Hello { version: VERSION, session: None, events_after: 0 }
+    ToEnclave::Hello {
+        version: VERSION,
+        session: None,
+        events_after: 0,
+    }
 }
 
 fn welcome() -> FromEnclave {
-    FromEnclave::Welcome { version: VERSION, session: "5e".into(), boot_id: "b0".into(), bundle: None }
+    FromEnclave::Welcome {
+        version: VERSION,
+        session: "5e".into(),
+        boot_id: "b0".into(),
+        bundle: None,
+    }
 }
 
 /// Everything a host may say, in order.
@@ -20,19 +29,34 @@ fn host_side() -> (Vec<u8>, Vec<Input>) {
     let mut bytes = host::encode(&hello());
     bytes.extend(host::encode_apply(b"{\"kind\":\"List\"}").expect("small"));
     for message in [
-        ToEnclave::BlobUnavailable { request: 4, message: "absent".into() },
+        ToEnclave::BlobUnavailable {
+            request: 4,
+            message: "absent".into(),
+        },
         ToEnclave::Ping { nonce: 9 },
-        ToEnclave::Stop { grace_seconds: Some(3) },
+        ToEnclave::Stop {
+            grace_seconds: Some(3),
+        },
         ToEnclave::FinishedAck,
     ] {
         bytes.extend(host::encode(&message));
     }
     let inputs = vec![
-        Input::Hello { session: None, events_after: 0 },
-        Input::Apply { bundle: b"{\"kind\":\"List\"}".to_vec() },
-        Input::BlobUnavailable { request: 4, message: "absent".into() },
+        Input::Hello {
+            session: None,
+            events_after: 0,
+        },
+        Input::Apply {
+            bundle: b"{\"kind\":\"List\"}".to_vec(),
+        },
+        Input::BlobUnavailable {
+            request: 4,
+            message: "absent".into(),
+        },
         Input::Ping { nonce: 9 },
-        Input::Stop { grace_seconds: Some(3) },
+        Input::Stop {
+            grace_seconds: Some(3),
+        },
         Input::FinishedAck,
     ];
     (bytes, inputs)
@@ -43,8 +67,10 @@ fn a_conversation_is_understood_one_byte_at_a_time_and_at_once() {
     let (bytes, expected) = host_side();
     for chunk in [1, 2, 7, bytes.len()] {
         let mut conversation = enclave::Conversation::new();
-        let inputs: Vec<Input> =
-            bytes.chunks(chunk).flat_map(|piece| conversation.handle_bytes(piece)).collect();
+        let inputs: Vec<Input> = bytes
+            .chunks(chunk)
+            .flat_map(|piece| conversation.handle_bytes(piece))
+            .collect();
         assert_eq!(inputs, expected, "chunks of {chunk}");
     }
 }
@@ -62,7 +88,11 @@ fn a_truncated_conversation_says_only_what_was_complete() {
 fn only_violation(bytes: &[u8]) -> (RefusedReason, String) {
     let mut conversation = enclave::Conversation::new();
     let mut inputs = conversation.handle_bytes(bytes);
-    assert_eq!(conversation.handle_bytes(&host::encode(&hello())), [], "nothing is heard after a violation");
+    assert_eq!(
+        conversation.handle_bytes(&host::encode(&hello())),
+        [],
+        "nothing is heard after a violation"
+    );
     match inputs.pop() {
         Some(Input::Violation { reason, message }) => (reason, message),
         other => panic!("expected a violation, got {other:?}"),
@@ -73,13 +103,33 @@ fn only_violation(bytes: &[u8]) -> (RefusedReason, String) {
 fn nonsense_ends_the_conversation_with_one_reason() {
     let after_hello = |bytes: Vec<u8>| [host::encode(&hello()), bytes].concat();
     let cases = [
-        (host::encode(&ToEnclave::FinishedAck), RefusedReason::Malformed, "first message must be Hello"),
-        (after_hello(host::encode(&hello())), RefusedReason::Malformed, "only once"),
-        (frame::encode(b"{\"type\":\"hello\",\"version\":2,\"new\":1}"), RefusedReason::Version, "version 2"),
+        (
+            host::encode(&ToEnclave::FinishedAck),
+            RefusedReason::Malformed,
+            "first message must be Hello",
+        ),
+        (
+            after_hello(host::encode(&hello())),
+            RefusedReason::Malformed,
+            "only once",
+        ),
+        (
+            frame::encode(b"{\"type\":\"hello\",\"version\":2,\"new\":1}"),
+            RefusedReason::Version,
+            "version 2",
+        ),
         (frame::encode(b"\xff"), RefusedReason::Malformed, "unreadable"),
-        (frame::encode(b"{\"type\":\"hello\",\"version\":1} x"), RefusedReason::Malformed, "unreadable"),
+        (
+            frame::encode(b"{\"type\":\"hello\",\"version\":1} x"),
+            RefusedReason::Malformed,
+            "unreadable",
+        ),
         (vec![0xff; 4], RefusedReason::Malformed, "larger"),
-        (after_hello(host::encode(&ToEnclave::Apply { size: u32::MAX })), RefusedReason::Malformed, "larger"),
+        (
+            after_hello(host::encode(&ToEnclave::Apply { size: u32::MAX })),
+            RefusedReason::Malformed,
+            "larger",
+        ),
         (
             after_hello([host::encode(&ToEnclave::Apply { size: 3 }), frame::encode(b"ab")].concat()),
             RefusedReason::Malformed,
@@ -100,8 +150,16 @@ fn nonsense_ends_the_conversation_with_one_reason() {
 
 #[test]
 fn the_host_insists_on_welcome_first_and_on_its_version() {
-    let status = FromEnclave::Pong { nonce: 1, counters: super::Counters::default() };
-    let other = FromEnclave::Welcome { version: 7, session: String::new(), boot_id: String::new(), bundle: None };
+    let status = FromEnclave::Pong {
+        nonce: 1,
+        counters: super::Counters::default(),
+    };
+    let other = FromEnclave::Welcome {
+        version: 7,
+        session: String::new(),
+        boot_id: String::new(),
+        bundle: None,
+    };
     let hear = |messages: &[&FromEnclave]| {
         let mut conversation = host::Conversation::new();
         for message in messages {
@@ -126,16 +184,36 @@ fn the_host_insists_on_welcome_first_and_on_its_version() {
 fn messages_look_the_same_in_every_release() {
     let digest = Digest::sha256(b"");
     let golden = [
-        (super::json(&hello()), r#"{"type":"hello","version":1,"eventsAfter":0}"#.to_owned()),
-        (super::json(&ToEnclave::Stop { grace_seconds: Some(5) }), r#"{"type":"stop","graceSeconds":5}"#.to_owned()),
-        (super::json(&ToEnclave::FinishedAck), r#"{"type":"finishedAck"}"#.to_owned()),
-        (super::json(&welcome()), r#"{"type":"welcome","version":1,"session":"5e","bootId":"b0"}"#.to_owned()),
         (
-            super::json(&FromEnclave::NeedBlob { request: 2, digest: digest.clone() }),
+            super::json(&hello()),
+            r#"{"type":"hello","version":1,"eventsAfter":0}"#.to_owned(),
+        ),
+        (
+            super::json(&ToEnclave::Stop {
+                grace_seconds: Some(5),
+            }),
+            r#"{"type":"stop","graceSeconds":5}"#.to_owned(),
+        ),
+        (
+            super::json(&ToEnclave::FinishedAck),
+            r#"{"type":"finishedAck"}"#.to_owned(),
+        ),
+        (
+            super::json(&welcome()),
+            r#"{"type":"welcome","version":1,"session":"5e","bootId":"b0"}"#.to_owned(),
+        ),
+        (
+            super::json(&FromEnclave::NeedBlob {
+                request: 2,
+                digest: digest.clone(),
+            }),
             format!(r#"{{"type":"needBlob","request":2,"digest":"{digest}"}}"#),
         ),
         (
-            super::json(&FromEnclave::Refused { reason: RefusedReason::NotYourSession, message: "m".into() }),
+            super::json(&FromEnclave::Refused {
+                reason: RefusedReason::NotYourSession,
+                message: "m".into(),
+            }),
             r#"{"type":"refused","reason":"notYourSession","message":"m"}"#.to_owned(),
         ),
     ];

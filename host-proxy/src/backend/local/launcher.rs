@@ -1,0 +1,100 @@
+//! The launcher: makes the namespaces, starts PID 1 in them, and stays to see how it ends. It is a process of its own
+//! session, so that the enclave survives host-proxy and its terminal.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, ExitStatus};
+
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{dup2_stdout, getegid, geteuid, setsid};
+
+use super::process::Process;
+use super::{EXIT, RECORD, ROOT};
+
+/// Runs the launcher.
+pub(super) fn main(state: &Path, init: &Path) -> ExitCode {
+    match launch(state, init) {
+        Ok(mut child) => match child.wait().and_then(|status| record_end(state, status)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("local enclave: cannot record its end: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Err(error) => {
+            println!("error {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn launch(state: &Path, init: &Path) -> Result<Child, String> {
+    // Fails only for the leader of a process group, which then has what it needs.
+    let _ = setsid();
+    enter_namespaces()?;
+    let child = Command::new("/proc/self/exe")
+        .arg0("host-proxy")
+        .arg(ROOT)
+        .args([state, init])
+        .env_clear()
+        .spawn()
+        .map_err(|error| format!("cannot start PID 1: {error}"))?;
+    let pid = child.id().cast_signed();
+    let record = Process::observe(pid)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        .and_then(|process| Ok(serde_json::to_vec(&process)?))
+        .and_then(|bytes| write_atomically(&state.join(RECORD), &bytes));
+    record.map_err(|error| format!("cannot record its pid: {error}"))?;
+    println!("pid {pid}");
+    // What PID 1 has to say until it runs follows on the same pipe; we must not keep it open.
+    let _ = io::stdout().flush();
+    dup2_stdout(io::stderr()).map_err(|error| format!("cannot let go of the pipe: {error}"))?;
+    Ok(child)
+}
+
+/// user_namespaces(7): without privileges, a user namespace comes first, with our own id as its root.
+fn enter_namespaces() -> Result<(), String> {
+    let (uid, gid) = (geteuid(), getegid());
+    if !uid.is_root() {
+        unshare(CloneFlags::CLONE_NEWUSER).map_err(|error| {
+            format!(
+                "the kernel does not let an unprivileged user make a user namespace ({error}): run as root, or see \
+                 user.max_user_namespaces and kernel.apparmor_restrict_unprivileged_userns in sysctl(8)"
+            )
+        })?;
+        for (path, text) in [
+            ("/proc/self/setgroups", "deny".to_owned()),
+            ("/proc/self/uid_map", format!("0 {uid} 1")),
+            ("/proc/self/gid_map", format!("0 {gid} 1")),
+        ] {
+            fs::write(path, text).map_err(|error| format!("cannot write {path}: {error}"))?;
+        }
+    }
+    let namespaces = CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC;
+    unshare(namespaces).map_err(|error| {
+        format!(
+            "the kernel does not let us make namespaces ({error}): CAP_SYS_ADMIN is needed, see namespaces(7)"
+        )
+    })
+}
+
+fn record_end(state: &Path, status: ExitStatus) -> io::Result<()> {
+    let how = match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit {code}\n"),
+        (None, Some(signal)) => format!("signal {signal}\n"),
+        (None, None) => "unknown\n".to_owned(),
+    };
+    write_atomically(&state.join(EXIT), how.as_bytes())
+}
+
+fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, content)?;
+    fs::rename(new, path)
+}

@@ -1,0 +1,144 @@
+//! PID 1 of the new namespaces, before it is `cloister-init`: builds a root of memory, enters it, executes `/init`.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::ExitCode;
+
+use manifest_sync::config::{self, EnclaveConfig, End, Takeover};
+use manifest_sync::link::Address;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, umask};
+
+use super::LINK;
+
+/// Where the enclave sees the link directory.
+const INSIDE_LINK: &str = "run/cloister/link";
+/// Devices that containers may have; bound, because mknod(2) needs privileges.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+/// Bytes of log kept for each container while no host reads them.
+const LOG_RING_BYTES: u32 = 1 << 20;
+
+const SAFE: MsFlags = MsFlags::MS_NOSUID
+    .union(MsFlags::MS_NODEV)
+    .union(MsFlags::MS_NOEXEC);
+
+/// Becomes the enclave; returns only if that failed.
+pub(super) fn main(state: &Path, init: &Path) -> ExitCode {
+    let Err(error) = become_enclave(state, init);
+    println!("error {error}");
+    ExitCode::FAILURE
+}
+
+fn become_enclave(state: &Path, init: &Path) -> Result<std::convert::Infallible, String> {
+    umask(Mode::from_bits_truncate(0o022));
+    let root = state.join("root");
+    stage("make the mounts private", || {
+        Ok(mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            None::<&str>,
+        )?)
+    })?;
+    stage("mount a root of memory", || {
+        fs::create_dir_all(&root)?;
+        Ok(mount(
+            Some("tmpfs"),
+            &root,
+            Some("tmpfs"),
+            MsFlags::MS_NODEV,
+            Some("mode=0755"),
+        )?)
+    })?;
+    stage("fill it", || fill(&root, init))?;
+    stage(
+        "mount /proc (the machine may hide parts of its own, see mount_namespaces(7))",
+        || {
+            Ok(mount(
+                Some("proc"),
+                &root.join("proc"),
+                Some("proc"),
+                SAFE,
+                None::<&str>,
+            )?)
+        },
+    )?;
+    // Without it containers have an empty /sys.
+    let _ = mount(
+        Some("sysfs"),
+        &root.join("sys"),
+        Some("sysfs"),
+        SAFE,
+        None::<&str>,
+    );
+    for name in DEVICES {
+        stage(&format!("bind /dev/{name}"), || {
+            bind(&Path::new("/dev").join(name), &root.join("dev").join(name))
+        })?;
+    }
+    stage("bind the link", || {
+        bind(&state.join(LINK), &root.join(INSIDE_LINK))
+    })?;
+    stage("enter the root", || enter(&root))?;
+    // The pipe to host-proxy ends here: silence means success.
+    stage("let go of the pipe", || {
+        Ok(nix::unistd::dup2_stdout(io::stderr())?)
+    })?;
+    let (program, none): (CString, [CString; 0]) = (c"/init".to_owned(), []);
+    let Err(error) = nix::unistd::execve(&program, &[c"cloister-init"], &none);
+    eprintln!("local enclave: cannot execute /init: {error}");
+    Err(format!("cannot execute {}: {error}", init.display()))
+}
+
+fn stage(what: &str, act: impl FnOnce() -> io::Result<()>) -> Result<(), String> {
+    act().map_err(|error| format!("cannot {what}: {error}"))
+}
+
+fn fill(root: &Path, init: &Path) -> io::Result<()> {
+    for name in ["proc", "sys", "dev", "etc/cloister", INSIDE_LINK, "tmp"] {
+        fs::create_dir_all(root.join(name))?;
+    }
+    fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777))?;
+    symlink("/proc/self/fd", root.join("dev/fd"))?;
+    let copy = root.join("init");
+    fs::copy(init, &copy)?;
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o555))?;
+    let configuration = EnclaveConfig {
+        listen: Address::Unix {
+            dir: Path::new("/").join(INSIDE_LINK),
+        },
+        takeover: Takeover::AfterDisconnect,
+        log_ring_bytes: LOG_RING_BYTES,
+        services: Vec::new(),
+        end: End::Exit,
+    };
+    fs::write(
+        root.join(config::PATH.trim_start_matches('/')),
+        serde_json::to_vec_pretty(&configuration)?,
+    )
+}
+
+fn bind(source: &Path, target: &Path) -> io::Result<()> {
+    if !target.exists() {
+        fs::File::create(target)?;
+    }
+    Ok(mount(
+        Some(source),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        None::<&str>,
+    )?)
+}
+
+/// pivot_root(2) onto itself, then the old root is let go.
+fn enter(root: &Path) -> io::Result<()> {
+    std::env::set_current_dir(root)?;
+    nix::unistd::pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)?;
+    std::env::set_current_dir("/")
+}
