@@ -6,7 +6,7 @@
 //!  └──────── back-off, jitter ◄────────┘   (too long, or the enclave's process is gone: it died)
 //! ```
 //!
-//! It owns the [`Snapshot`] and decides nothing that the enclave should decide. Whatever the enclave sends is
+//! It owns the [`Snapshot`](crate::view::Snapshot) and decides nothing that the enclave should decide. Whatever the enclave sends is
 //! parsed once, in the link, and is data here.
 
 mod backoff;

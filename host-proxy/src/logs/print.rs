@@ -74,7 +74,7 @@ impl Printer {
         })
     }
 
-    /// Queues a line; drops it when standard output has stood still for longer than [`PATIENCE`].
+    /// Queues a line; drops it when standard output has stood still for longer than a second.
     pub async fn print(&mut self, line: Arc<Line>) {
         if self.missed > 0 {
             let Ok(permit) = self.queue.try_reserve() else {
