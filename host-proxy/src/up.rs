@@ -1,6 +1,6 @@
 //! `up`: read the bundle, bind, start an enclave or pick up the running one, serve until the Pod has ended.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::announce::say;
 use crate::backend::local::{self, Probe};
@@ -16,6 +16,10 @@ use crate::{bundle, place};
 const FIRST: Duration = Duration::from_secs(30);
 /// How long it may be silent; a dead one is noticed at once.
 const LOST: Duration = Duration::from_secs(60);
+/// How long the enclave may take to go after its Pod has ended.
+const GONE: Duration = Duration::from_secs(5);
+/// How often it is looked for then.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs `up`.
 pub async fn up(up: Up) -> Result<Exit, Failure> {
@@ -46,7 +50,10 @@ pub async fn up(up: Up) -> Result<Exit, Failure> {
     };
     let ended = serving::serve(bound, &up.serving, work).await;
     match ended {
-        Ok(Ended::Finished(code)) => Ok(Exit::Pod(code)),
+        Ok(Ended::Finished(code)) => {
+            gone(&enclave).await;
+            Ok(Exit::Pod(code))
+        }
         Ok(Ended::NeverApplied) => {
             enclave.terminate();
             Ok(Exit::Pod(0))
@@ -58,5 +65,13 @@ pub async fn up(up: Up) -> Result<Exit, Failure> {
             }
             Err(failure)
         }
+    }
+}
+
+/// Waits until the enclave has gone: the next `up` must not pick up a dying one.
+async fn gone(enclave: &local::Enclave) {
+    let deadline = Instant::now() + GONE;
+    while enclave.probe() == Probe::Running && Instant::now() < deadline {
+        tokio::time::sleep(LOOK).await;
     }
 }
