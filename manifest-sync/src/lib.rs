@@ -4,13 +4,21 @@
 //! Nothing here starts a process or touches a file system; sockets appear in [`link`] only.
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod config;
+mod decode;
 pub mod digest;
+pub mod env;
+pub mod expansion;
 pub mod frame;
+mod json;
 pub mod link;
 pub mod log_record;
 pub mod plan;
+mod pod;
 pub mod protocol;
+pub mod quantity;
 pub mod reject;
 pub mod relay;
 pub mod status;
+pub mod volume;
