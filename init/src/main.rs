@@ -3,6 +3,7 @@
 mod child;
 mod console;
 mod net;
+mod pid1;
 mod sys;
 mod unpack;
 
@@ -13,10 +14,11 @@ const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
+        None => pid1::main(),
         Some("child") => child::main(),
         Some("net") => net::main(),
         Some("unpack") => unpack::main(),
-        other => {
+        Some(other) => {
             eprintln!("cloister-init: no applet {other:?}: it is PID 1 of an enclave and takes no arguments");
             ExitCode::from(USAGE)
         }

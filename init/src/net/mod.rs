@@ -82,7 +82,7 @@ fn serve() -> io::Result<()> {
 /// Follows PID 1's rules; says that it is ready once it has the first.
 async fn listen_to_pid1(socket: OwnedFd, rules: &RefCell<Rules>) -> io::Result<()> {
     fd::set_nonblocking(&socket, true)?;
-    let socket = AsyncFd::new(socket)?;
+    let socket = fd::watch(socket)?;
     let mut packet = vec![0; MAX_PACKET_BYTES];
     let mut notify = std::env::var(NOTIFY_FD)
         .ok()

@@ -105,7 +105,7 @@ fn volume_mount(plan: &Plan, mount: &MountPlan) -> BindSpec {
 }
 
 /// K-351: default PATH, the image's variables, HOSTNAME, then the Pod's.
-fn environment(hostname: &str, image: &[String], pod: Vec<(String, String)>) -> Vec<(String, String)> {
+fn environment(hostname: &str, image: &[String], pod: BTreeMap<String, String>) -> Vec<(String, String)> {
     let mut all = BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
     all.extend(image.iter().filter_map(|entry| {
         let (name, value) = entry.split_once('=')?;

@@ -180,7 +180,7 @@ impl Images {
             [(null.as_fd(), 0), (console.as_fd(), 1), (console.as_fd(), 2), (theirs.as_fd(), WORKER_FD)];
         let pid = spawn("unpack", &[], Namespaces::Inherited, &fds, &[])?;
         fd::set_nonblocking(&ours, true)?;
-        let socket = Rc::new(AsyncFd::new(ours)?);
+        let socket = Rc::new(fd::watch(ours)?);
         let order = ToWorker::Unpack {
             image: image.clone(),
             store: layout::STORE.to_owned(),

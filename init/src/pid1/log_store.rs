@@ -12,6 +12,8 @@ use manifest_sync::log_record::{Dropped, Entry, LogRecord, LogStream};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
+use crate::sys::fd;
+
 /// Longest line kept in one record; longer ones become several, marked partial (as CRI logs are).
 const MAX_LINE_BYTES: usize = 16 * 1024;
 /// Book-keeping charged to each record, so that a flood of empty lines is bounded too.
@@ -150,14 +152,14 @@ pub(crate) struct LogPipe {
 impl LogPipe {
     /// Takes the read end of a pipe; it must be non-blocking.
     pub(crate) fn new(
-        fd: OwnedFd,
+        pipe: OwnedFd,
         container: &str,
         attempt: u32,
         stream: LogStream,
         store: &Rc<RefCell<LogStore>>,
     ) -> io::Result<Rc<Self>> {
         Ok(Rc::new(Self {
-            fd: AsyncFd::new(fd)?,
+            fd: fd::watch(pipe)?,
             line: RefCell::new(Vec::new()),
             container: container.to_owned(),
             attempt,

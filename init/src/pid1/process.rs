@@ -93,7 +93,7 @@ pub(crate) fn start(
         (report_end.as_fd(), REPORT_FD),
     ];
     fds.extend(kept.iter().map(|fd| fd.as_fd()).zip(FIRST_KEPT_FD..));
-    let report = ReportPipe(Rc::new(AsyncFd::new(report)?));
+    let report = ReportPipe(Rc::new(fd::watch(report)?));
     let pid = spawn("child", &[], namespaces, &fds, &[])?;
     Ok(Started { pid, report })
 }

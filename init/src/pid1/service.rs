@@ -123,7 +123,7 @@ fn spec(service: &Service, owners: Owners) -> ChildSpec {
 }
 
 fn watch_notify(pipe: OwnedFd, pid: Pid, inbox: Sender<Input>) -> io::Result<()> {
-    let pipe = AsyncFd::new(pipe)?;
+    let pipe = fd::watch(pipe)?;
     tokio::task::spawn_local(async move {
         let mut byte = [0];
         loop {

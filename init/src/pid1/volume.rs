@@ -1,5 +1,6 @@
 //! Volumes of the Pod: created once, before the first container that mounts them, shared by all (K-380).
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::{fs, io};
@@ -62,7 +63,7 @@ fn empty_dir(path: &Path, size_limit: Option<u64>, fs_group: Option<u32>) -> io:
 }
 
 /// K-388: files in a time-stamped directory, `..data` pointing at it, every top-level name a link through `..data`.
-fn object(path: &Path, files: &volume::Payload, fs_group: Option<u32>) -> io::Result<()> {
+fn object(path: &Path, files: &BTreeMap<String, (Vec<u8>, u32)>, fs_group: Option<u32>) -> io::Result<()> {
     let group = fs_group.map(Gid::from_raw);
     let stamp = "..0000_00_00_00_00_00.0";
     let data = path.join(stamp);

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl};
+use tokio::io::unix::AsyncFd;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
@@ -111,6 +112,12 @@ pub(crate) fn recv_with_fd(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(
         ));
     }
     Ok((received.bytes, attached))
+}
+
+/// Lets the event loop wait for a descriptor. It must be non-blocking.
+pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` names the same open file for as long as it lives, and the `AsyncFd` owns it.
+    Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
 /// Numbers below this one may be wanted by a program.
