@@ -1,1 +1,61 @@
-fn main() {}
+//! `cargo xtask …`: every command of a developer or a build pipeline. Nothing here is needed at run time.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod build;
+mod ci;
+mod image;
+mod system;
+mod test;
+mod up;
+
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  up NAME [FLAGS]    build everything, build the images of examples/NAME, run its Pod in a local enclave;
+                     FLAGS go to `host-proxy up`
+  image NAME         build the images of examples/NAME into target/images/NAME (an OCI image layout)
+  image --from-dir DIR --name REF --out LAYOUT [--entrypoint PROGRAM]...
+                     build an image of one layer from a directory
+  build              build cloister-init (static) and host-proxy into target/cloister
+  test [FILTER]      run all tests; prints one summary
+  ci                 fmt, clippy, doc, deny, then test
+  bench [--write]    measure against the budgets; --write updates docs/benchmarks.md
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<ExitCode> {
+    let (command, rest) = match arguments {
+        [command, rest @ ..] => (command.as_str(), rest),
+        [] => ("help", arguments),
+    };
+    match command {
+        "up" => up::up(rest),
+        "image" => image::image(rest).map(|()| ExitCode::SUCCESS),
+        "build" => build::product().map(|product| {
+            println!("{}\n{}", product.init.display(), product.proxy.display());
+            ExitCode::SUCCESS
+        }),
+        "test" => test::test(rest),
+        "ci" => ci::ci(),
+        "bench" => bench::bench(rest).map(|()| ExitCode::SUCCESS),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => bail!("no command {other:?}\n\n{HELP}"),
+    }
+}

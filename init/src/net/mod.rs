@@ -12,11 +12,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use manifest_sync::config::{DATA_PORT, Takeover};
+use manifest_sync::config::Takeover;
 use manifest_sync::link::{self, Address, Listener, Stream, StreamKind, StreamReply};
 use manifest_sync::protocol::session::Sessions;
 use manifest_sync::relay::{self, Options};
-use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -26,6 +25,8 @@ use crate::sys::fd;
 
 /// Descriptor of the socket to PID 1.
 const SOCKET_FD: i32 = 3;
+/// Descriptor of the data listener: PID 1 has bound it, and keeps it while this service is started again.
+const LISTENER_FD: i32 = 5;
 /// Name of the variable that names the notify descriptor.
 const NOTIFY_FD: &str = "NOTIFY_FD";
 /// How long a connection may take to send its header.
@@ -68,11 +69,12 @@ fn serve() -> io::Result<()> {
         .parse()
         .map_err(|error: link::InvalidAddress| invalid(&error.to_string()))?;
     let socket = fd::inherited(SOCKET_FD).ok_or_else(|| invalid("no socket to PID 1"))?;
+    let listener = fd::inherited(LISTENER_FD).ok_or_else(|| invalid("no data listener"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let listener = link::listen(&address, DATA_PORT)?;
+        let listener = Listener::from_fd(&address, listener)?;
         let rules = Rc::new(RefCell::new(Rules::default()));
         tokio::task::spawn_local(accept(listener, Rc::clone(&rules)));
         listen_to_pid1(socket, &rules).await

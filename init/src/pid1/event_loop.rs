@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,6 +12,7 @@ use cloister_init::supervisor::event::{Event, ExitStatus, Pid, SpawnError};
 use cloister_init::supervisor::time::Time;
 use cloister_init::supervisor::unit::UnitId;
 use cloister_init::supervisor::{Identity, Supervisor};
+use manifest_sync::config::{CONTROL_PORT, DATA_PORT};
 use manifest_sync::env;
 use manifest_sync::link::{self, Address, Stream, StreamHeader, StreamKind, StreamReply};
 use manifest_sync::log_record::LogStream;
@@ -83,21 +85,21 @@ pub(crate) async fn run(booted: Booted) -> ExitCode {
         log::error!("cannot watch for signals: {error}");
         return ExitCode::EventLoop;
     }
-    let listener = match listen(&booted.config.listen) {
-        Ok(listener) => listener,
+    let (control, data) = match listen(&booted.config.listen) {
+        Ok(listeners) => listeners,
         Err(error) => {
             log::error!("cannot listen for the controller at {}: {error}", booted.config.listen);
             return ExitCode::Listen;
         }
     };
-    let mut pid1 = match Pid1::new(&booted, facts, wishes.clone()) {
+    let mut pid1 = match Pid1::new(&booted, data, facts, wishes.clone()) {
         Ok(pid1) => pid1,
         Err(error) => {
             log::error!("{error}");
             return ExitCode::EventLoop;
         }
     };
-    tokio::task::spawn_local(control::accept(listener, wishes));
+    tokio::task::spawn_local(control::accept(control, wishes));
     let services = pid1.services.declarations();
     pid1.step(Event::Boot { services });
     loop {
@@ -115,8 +117,10 @@ pub(crate) async fn run(booted: Booted) -> ExitCode {
     }
 }
 
-fn listen(address: &Address) -> std::io::Result<link::Listener> {
-    link::listen(address, manifest_sync::config::CONTROL_PORT)
+/// The control port, which is ours, and the data port, which is for `net`.
+fn listen(address: &Address) -> std::io::Result<(link::Listener, OwnedFd)> {
+    let data = link::listen(address, DATA_PORT)?.into_fd()?;
+    Ok((link::listen(address, CONTROL_PORT)?, data))
 }
 
 /// signal(7) through a socket pair: the handler writes one byte, a task turns it into an input.
@@ -142,7 +146,12 @@ fn watch_signals(inbox: &Sender<Input>) -> std::io::Result<()> {
 }
 
 impl Pid1 {
-    fn new(booted: &Booted, facts: Sender<Input>, wishes: Sender<Input>) -> Result<Self, attest::EntropyError> {
+    fn new(
+        booted: &Booted,
+        data: OwnedFd,
+        facts: Sender<Input>,
+        wishes: Sender<Input>,
+    ) -> Result<Self, attest::EntropyError> {
         let key = manifest_sync::digest::hex(&attest::random_bytes::<32>()?);
         let uid = pod_uid(attest::random_bytes()?);
         let boot_id = manifest_sync::digest::hex(&attest::random_bytes::<16>()?);
@@ -165,7 +174,7 @@ impl Pid1 {
             boot_id,
             owners: booted.owners,
             children: BTreeMap::new(),
-            services: Services::new(&booted.config, booted.owners, key.clone()),
+            services: Services::new(&booted.config, booted.owners, key.clone(), data),
             images: Images::new(booted.owners, facts.clone()),
             logs: Rc::new(RefCell::new(LogStore::new(booted.config.log_ring_bytes))),
             log_streams: 0,

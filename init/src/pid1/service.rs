@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use cloister_init::supervisor::event::{Pid, Readiness};
 use manifest_sync::config::EnclaveConfig;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::Sender;
 
 use super::input::Input;
@@ -18,9 +17,14 @@ use crate::unpack::message::Owners;
 
 /// User and group of `net`: nobody else's, and no capability.
 const NET_UID: u32 = 65_532;
-/// Descriptors of a base service: its socket to PID 1 (only `net` has one) and its notify descriptor.
+/// Descriptors of a base service: its socket to PID 1, its notify descriptor, and
+/// for `net` the data listener.
 const SOCKET_FD: i32 = 3;
 const NOTIFY_FD: i32 = 4;
+const LISTENER_FD: i32 = 5;
+
+/// Index of `net`.
+const NET: usize = 0;
 
 /// What one base service is.
 struct Service {
@@ -34,13 +38,14 @@ struct Service {
 pub(crate) struct Services {
     list: Vec<Service>,
     owners: Owners,
+    listener: OwnedFd,
     net: Option<OwnedFd>,
     session: String,
     ports: Vec<u16>,
 }
 
 impl Services {
-    pub(crate) fn new(config: &EnclaveConfig, owners: Owners, session: String) -> Self {
+    pub(crate) fn new(config: &EnclaveConfig, owners: Owners, session: String, listener: OwnedFd) -> Self {
         let net = Service {
             name: "net".to_owned(),
             command: vec!["/proc/self/exe".to_owned(), "net".to_owned(), config.listen.to_string()],
@@ -54,7 +59,7 @@ impl Services {
             readiness: if service.notify { Readiness::Notify } else { Readiness::Exec },
         });
         let list = std::iter::once(net).chain(configured).collect();
-        Self { list, owners, net: None, session, ports: Vec::new() }
+        Self { list, owners, listener, net: None, session, ports: Vec::new() }
     }
 
     /// What the supervisor is told at boot.
@@ -74,10 +79,13 @@ impl Services {
         fd::set_nonblocking(&socket, true)?;
         let console = io::stderr();
         let outputs = Outputs { stdout: &console, stderr: &console };
-        let spec = spec(service, self.owners);
-        let started = process::start(&spec, Namespaces::Inherited, &outputs, &[&socket_end, &notify_end])?;
+        let kept = [&socket_end, &notify_end, &self.listener];
+        // Only `net` may have the listener.
+        let kept = if index == NET { &kept[..] } else { &kept[..2] };
+        let spec = spec(service, self.owners, kept.len());
+        let started = process::start(&spec, Namespaces::Inherited, &outputs, kept)?;
         watch_notify(notify, started.pid, inbox.clone())?;
-        if index == 0 {
+        if index == NET {
             self.net = Some(socket);
             self.tell(&ToNet::Session { key: self.session.clone() });
             self.tell(&ToNet::Pod { ports: self.ports.clone() });
@@ -103,7 +111,9 @@ impl Services {
     }
 }
 
-fn spec(service: &Service, owners: Owners) -> ChildSpec {
+fn spec(service: &Service, owners: Owners, kept: usize) -> ChildSpec {
+    let numbers = [SOCKET_FD, NOTIFY_FD, LISTENER_FD];
+    let keep_fds = (FIRST_KEPT_FD..).zip(numbers).take(kept).collect();
     // A user namespace with a single id has no other user to become; the capabilities go all the same.
     let uid = if owners == Owners::Squash { 0 } else { service.uid };
     ChildSpec {
@@ -118,7 +128,7 @@ fn spec(service: &Service, owners: Owners) -> ChildSpec {
         umask: 0o077,
         rlimits: vec![("RLIMIT_CORE".to_owned(), 0, 0)],
         oom_score_adj: None,
-        keep_fds: vec![(FIRST_KEPT_FD, SOCKET_FD), (FIRST_KEPT_FD + 1, NOTIFY_FD)],
+        keep_fds,
     }
 }
 

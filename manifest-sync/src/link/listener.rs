@@ -1,6 +1,7 @@
 //! Listening on the link.
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -56,6 +57,25 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 impl Listener {
+    /// The descriptor itself, to be passed to another process. It is non-blocking.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        match self.socket {
+            Socket::Unix(listener) | Socket::Hybrid(listener) => Ok(listener.into_std()?.into()),
+            Socket::Vsock(listener) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    /// The listener of `address` that another process has bound.
+    pub fn from_fd(address: &Address, fd: OwnedFd) -> io::Result<Self> {
+        let unix = |fd| UnixListener::from_std(std::os::unix::net::UnixListener::from(fd));
+        let socket = match address {
+            Address::Unix { .. } => Socket::Unix(unix(fd)?),
+            Address::Hybrid { .. } => Socket::Hybrid(unix(fd)?),
+            Address::Vsock { .. } => Socket::Vsock(VsockListener::from(fd)),
+        };
+        Ok(Self { socket })
+    }
+
     /// The next connection.
     pub async fn accept(&mut self) -> io::Result<Stream> {
         match &mut self.socket {

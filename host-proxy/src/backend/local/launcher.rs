@@ -72,8 +72,8 @@ fn enter_namespaces() -> Result<(), String> {
             fs::write(path, text).map_err(|error| format!("cannot write {path}: {error}"))?;
         }
     }
+    // The mount namespace is PID 1's own affair: pivot_root(2) would take us along.
     let namespaces = CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC;

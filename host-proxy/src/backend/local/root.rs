@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use manifest_sync::config::{self, EnclaveConfig, End, Takeover};
 use manifest_sync::link::Address;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, umask};
 
 use super::LINK;
@@ -36,6 +37,7 @@ fn become_enclave(state: &Path, init: &Path) -> Result<std::convert::Infallible,
     umask(Mode::from_bits_truncate(0o022));
     let root = state.join("root");
     stage("make the mounts private", || {
+        unshare(CloneFlags::CLONE_NEWNS)?;
         Ok(mount(
             None::<&str>,
             "/",

@@ -1,0 +1,134 @@
+//! The program inside the containers of the end-to-end tests: one binary that misbehaves on demand. It needs nothing
+//! but the kernel, so its image is one file.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::Duration;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["exit", code] => std::process::exit(code.parse().expect("a code")),
+        ["say", text] => println!("{text}"),
+        ["sleep"] => forever(),
+        // PID 1 of a PID namespace ignores SIGTERM unless it has a handler: this is a program that does not end.
+        ["ignore-term"] => forever(),
+        ["fail-once", marker] => fail_once(marker),
+        ["orphans", count] => orphans(count.parse().expect("a number")),
+        ["orphan"] => {}
+        ["parent-of-orphan"] => {
+            Command::new("/guest").arg("orphan").spawn().expect("a child");
+        }
+        ["flood"] => flood(),
+        ["echo", port] => echo(port.parse().expect("a port")),
+        ["cat", path] => print!("{}", std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string())),
+        ["inspect"] => inspect(),
+        ["die-at", port] => die_at(port.parse().expect("a port")),
+        other => panic!("guest: {other:?}?"),
+    }
+}
+
+fn forever() {
+    println!("ready");
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+fn fail_once(marker: &str) {
+    if std::fs::metadata(marker).is_err() {
+        std::fs::write(marker, "was here").expect("a writable volume");
+        std::process::exit(1);
+    }
+    forever();
+}
+
+/// Processes whose parent is gone: they belong to PID 1 of this container, which is us, and when we end, to nobody.
+fn orphans(count: usize) {
+    for _ in 0..count {
+        let mut parent = Command::new("/guest").arg("parent-of-orphan").spawn().expect("a child");
+        parent.wait().expect("its end");
+    }
+    println!("{count} orphans made");
+    forever();
+}
+
+fn flood() {
+    let line = [b'x'; 99];
+    let mut chunk = Vec::new();
+    for _ in 0..600 {
+        chunk.extend_from_slice(&line);
+        chunk.push(b'\n');
+    }
+    let mut out = std::io::stdout().lock();
+    while out.write_all(&chunk).is_ok() {}
+}
+
+fn echo(port: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
+    println!("ready");
+    for stream in listener.incoming() {
+        std::thread::spawn(move || {
+            let Ok(mut stream) = stream else { return };
+            let mut buffer = vec![0; 64 * 1024];
+            while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                if stream.write_all(&buffer[..count]).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// Dies of SIGKILL's like: aborts when somebody connects.
+fn die_at(port: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
+    println!("ready");
+    let _ = listener.accept();
+    std::process::exit(9);
+}
+
+/// What this process sees of its world, one `name: value` a line.
+fn inspect() {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_else(|error| format!("error: {error}"));
+    println!("pid: {}", std::process::id());
+    println!("cwd: {}", std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default());
+    for line in read("/proc/self/status").lines() {
+        for field in ["Uid", "Gid", "Groups", "CapEff", "CapBnd", "NoNewPrivs", "SigIgn"] {
+            if let Some(value) = line.strip_prefix(field).and_then(|rest| rest.strip_prefix(':')) {
+                println!("{field}: {}", value.split_whitespace().collect::<Vec<_>>().join(" "));
+            }
+        }
+    }
+    let mut fds: Vec<i32> = std::fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    fds.sort_unstable();
+    // The last is the directory that is being read.
+    fds.pop();
+    println!("fds: {fds:?}");
+    for (name, value) in std::env::vars() {
+        println!("env {name}: {value}");
+    }
+    for line in read("/proc/self/mounts").lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        println!("mount {}: {} {}", fields[1], fields[2], fields[3]);
+    }
+    for path in ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"] {
+        println!("file {path}: {:?}", read(path));
+    }
+    println!("write /: {}", outcome(std::fs::write("/written", "x")));
+    println!("write /proc/sys/kernel/hostname: {}", outcome(std::fs::write("/proc/sys/kernel/hostname", "x")));
+    println!("read /proc/kcore: {:?}", std::fs::read("/proc/kcore").map(|bytes| bytes.len()).map_err(|e| e.kind()));
+    println!("dev nsm: {}", std::path::Path::new("/dev/nsm").exists());
+    println!("end");
+}
+
+fn outcome(result: std::io::Result<()>) -> String {
+    result.map_or_else(|error| format!("{:?}", error.kind()), |()| "ok".to_owned())
+}

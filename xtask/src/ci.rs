@@ -1,0 +1,42 @@
+//! `cargo xtask ci`: what continuous integration runs, and nothing else. Reports every failure, not only the first.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::system::{has, run};
+use crate::test;
+
+/// Runs every check.
+pub(crate) fn ci() -> Result<ExitCode> {
+    let mut failures = Vec::new();
+    let mut check = |name: &'static str, result: Result<()>| {
+        if let Err(error) = result {
+            eprintln!("xtask: {name}: {error:#}");
+            failures.push(name);
+        }
+    };
+    check("fmt", run("cargo", &["fmt", "--all", "--check"]));
+    let clippy = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    check("clippy", run("cargo", &clippy));
+    check("doc", run("cargo", &["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"]));
+    check("deny", deny());
+    let tests = test::test(&[])?;
+    if tests != ExitCode::SUCCESS {
+        eprintln!("xtask: test: failed");
+        failures.push("test");
+    }
+    if failures.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("xtask: failed: {}", failures.join(", "));
+    Ok(ExitCode::FAILURE)
+}
+
+/// Licences, bans and sources; the advisory database is a network service of its own and is for a scheduled job.
+fn deny() -> Result<()> {
+    if !has("cargo-deny") {
+        run("cargo", &["install", "--locked", "--quiet", "cargo-deny"])?;
+    }
+    run("cargo", &["deny", "--workspace", "check", "bans", "licenses", "sources"])
+}

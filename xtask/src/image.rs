@@ -1,0 +1,117 @@
+//! Images: OCI layouts from this repository's programs, a directory, or the Debian archive.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use rootfs::write::LayoutWriter;
+use rootfs::image::ImageConfig;
+
+use crate::build::program;
+use crate::system::{need, root, run};
+
+/// `cargo xtask image …`
+pub(crate) fn image(arguments: &[String]) -> Result<()> {
+    let [name] = arguments else { return from_directory(arguments) };
+    if name.starts_with("--") {
+        return from_directory(arguments);
+    }
+    let layout = example(name)?;
+    println!("{}", layout.display());
+    Ok(())
+}
+
+/// Builds the images of an example; returns the layout.
+pub(crate) fn example(name: &str) -> Result<PathBuf> {
+    let layout = root().join("target/images").join(name);
+    match name {
+        "web" => {
+            for program in ["http", "ticker"] {
+                from_program(&layout, &format!("web-{program}:latest"), &root().join(format!("examples/web/{program}.rs")))?;
+            }
+        }
+        "redis" => redis(&layout)?,
+        other => bail!("no example {other:?}; there are: web, redis"),
+    }
+    Ok(layout)
+}
+
+/// An image whose only file is a program of one source file.
+pub(crate) fn from_program(layout: &Path, name: &str, source: &Path) -> Result<()> {
+    let stem = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let tree = tempfile::tempdir()?;
+    program(source, &tree.path().join(&stem))?;
+    write(layout, name, tree.path(), vec![format!("/{stem}")])
+}
+
+fn write(layout: &Path, name: &str, tree: &Path, entrypoint: Vec<String>) -> Result<()> {
+    let writer = LayoutWriter::create(layout)?;
+    let layer = writer.add_layer(tree, true)?;
+    let config = ImageConfig {
+        entrypoint: (!entrypoint.is_empty()).then_some(entrypoint),
+        ..ImageConfig::default()
+    };
+    let digest = writer.write_image(name, config, &[layer])?;
+    eprintln!("xtask: image {name} is {digest}");
+    Ok(())
+}
+
+fn from_directory(arguments: &[String]) -> Result<()> {
+    let mut values: [Option<String>; 3] = [None, None, None];
+    let mut entrypoint = Vec::new();
+    let mut rest = arguments.iter();
+    while let Some(flag) = rest.next() {
+        let value = rest.next().with_context(|| format!("{flag} needs a value"))?.clone();
+        match flag.as_str() {
+            "--from-dir" => values[0] = Some(value),
+            "--name" => values[1] = Some(value),
+            "--out" => values[2] = Some(value),
+            "--entrypoint" => entrypoint.push(value),
+            other => bail!("no flag {other:?} for image: see `cargo xtask help`"),
+        }
+    }
+    let [Some(tree), Some(name), Some(out)] = values else {
+        bail!("image needs the name of an example, or --from-dir, --name and --out");
+    };
+    write(Path::new(&out), &name, Path::new(&tree), entrypoint)
+}
+
+/// The Debian archive's Redis with what it needs to run, and nothing else: no package manager, no documentation.
+fn redis(layout: &Path) -> Result<()> {
+    if layout.join("index.json").exists() {
+        return Ok(());
+    }
+    need("mmdebstrap", "mmdebstrap")?;
+    let scratch = tempfile::tempdir()?;
+    let archive = scratch.path().join("redis.tar");
+    let archive = archive.to_string_lossy();
+    let suite = debian_suite();
+    run(
+        "mmdebstrap",
+        &[
+            "--variant=extract",
+            "--include=redis-server,redis-tools,libc6,base-passwd",
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--quiet",
+            &suite,
+            &archive,
+        ],
+    )?;
+    let writer = LayoutWriter::create(layout)?;
+    let layer = writer.add_layer_tar(fs::File::open(archive.as_ref())?, true)?;
+    let config = ImageConfig {
+        entrypoint: Some(vec!["/usr/bin/redis-server".to_owned()]),
+        ..ImageConfig::default()
+    };
+    let digest = writer.write_image("redis:latest", config, &[layer])?;
+    eprintln!("xtask: image redis:latest is {digest}");
+    Ok(())
+}
+
+/// The release that this machine runs, whose archive it can reach.
+fn debian_suite() -> String {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    suite.unwrap_or("stable").trim_matches('"').to_owned()
+}
