@@ -194,7 +194,11 @@ async fn apply(request: Request<Incoming>, site: &Site) -> Answer {
         Err(_) => return message(StatusCode::REQUEST_TIMEOUT, "the bundle did not arrive in time"),
     };
     // A port in use must be known before anything runs.
-    if let Err(error) = site.ingress.bind(&crate::bundle::ports(&bundle)).await {
+    let ports = match crate::bundle::ports(&bundle) {
+        Ok(ports) => ports,
+        Err(rejection) => return json(StatusCode::UNPROCESSABLE_ENTITY, &rejection),
+    };
+    if let Err(error) = site.ingress.bind(&ports).await {
         return message(StatusCode::LOCKED, error.to_string());
     }
     let (reply, verdict) = oneshot::channel();
