@@ -1,1 +1,281 @@
-//! tests
+//! The harness of the end-to-end tests: the real `host-proxy` and `cloister-init`, a scratch state directory for each
+//! enclave, waiting for conditions. `cargo xtask test` builds what they run and names it in the environment.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use manifest_sync::status::{ContainerState, ContainerStatus, Phase, PodReport};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Generous: machines are shared, and nothing here measures time.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Between two looks at a condition.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What the tests run.
+#[derive(Debug, Clone)]
+pub struct Product {
+    /// `cloister-init`.
+    pub init: PathBuf,
+    /// `host-proxy`.
+    pub proxy: PathBuf,
+    /// OCI layout with `guest:latest`.
+    pub guests: PathBuf,
+}
+
+/// The product, or `None` after saying loudly why the test is skipped.
+pub fn product() -> Option<Product> {
+    let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    match (path("CLOISTER_INIT"), path("CLOISTER_HOST_PROXY"), path("CLOISTER_GUESTS")) {
+        (Some(init), Some(proxy), Some(guests)) => Some(Product { init, proxy, guests }),
+        _ => {
+            println!("SKIPPED: an end-to-end test needs the built product: run `cargo xtask test`");
+            None
+        }
+    }
+}
+
+/// Waits until `look` finds something.
+///
+/// # Panics
+/// When it has not within a generous deadline.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// A Pod with these containers.
+pub fn pod(spec: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "test"}, "spec": spec})
+}
+
+/// A container that runs the guest with these words.
+pub fn guest(name: &str, words: &[&str]) -> Value {
+    json!({"name": name, "image": "guest", "args": words})
+}
+
+/// `host-proxy up` and its enclave.
+pub struct Up {
+    product: Product,
+    scratch: TempDir,
+    child: Child,
+}
+
+impl Up {
+    /// Runs these objects; `flags` go to `host-proxy up`.
+    pub fn start(product: &Product, objects: &[Value], flags: &[&str]) -> Self {
+        let text = objects.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n");
+        Self::start_text(product, &text, flags)
+    }
+
+    /// Runs a manifest as it is written.
+    pub fn start_text(product: &Product, manifest: &str, flags: &[&str]) -> Self {
+        let scratch = tempfile::Builder::new().prefix("cl").tempdir().expect("a scratch directory");
+        std::fs::write(scratch.path().join("pod.yaml"), manifest).expect("a manifest");
+        let child = spawn(product, scratch.path(), flags);
+        Self { product: product.clone(), scratch, child }
+    }
+
+    /// Starts `host-proxy up` again, after the first was killed.
+    pub fn start_again(&mut self, flags: &[&str]) {
+        self.child = spawn(&self.product, self.scratch.path(), flags);
+    }
+
+    /// Scratch directory: `pod.yaml`, `state`, `stdout`, `stderr`.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// State directory of the enclave.
+    pub fn state(&self) -> PathBuf {
+        self.scratch.path().join("state")
+    }
+
+    /// A client command of `host-proxy` for this enclave.
+    pub fn client(&self, arguments: &[&str]) -> std::process::Output {
+        Command::new(&self.product.proxy)
+            .args(arguments)
+            .arg("--state-dir")
+            .arg(self.state())
+            .output()
+            .expect("host-proxy runs")
+    }
+
+    /// The newest report.
+    pub fn report(&self) -> Option<PodReport> {
+        let output = self.client(&["status", "-o", "json"]);
+        let mut answer: Value = serde_json::from_slice(&output.stdout).ok()?;
+        serde_json::from_value(answer.get_mut("pod")?.take()).ok()
+    }
+
+    /// Waits until a container's status satisfies `holds`.
+    pub fn wait_container(&self, name: &str, what: &str, holds: impl Fn(&ContainerStatus) -> bool) -> ContainerStatus {
+        wait_for(&format!("container {name} {what}; it is {:?}", self.report()), || {
+            let statuses = self.report()?.status.container_statuses;
+            statuses.into_iter().find(|status| status.name == name && holds(status))
+        })
+    }
+
+    /// Waits until a container runs.
+    pub fn wait_running(&self, name: &str) -> ContainerStatus {
+        self.wait_container(name, "running", |status| matches!(status.state, ContainerState::Running { .. }))
+    }
+
+    /// Waits for a waiting reason; returns its message.
+    pub fn wait_waiting(&self, name: &str, wanted: &str) -> String {
+        let status = self.wait_container(name, wanted, |status| {
+            matches!(&status.state, ContainerState::Waiting { reason, .. } if reason == wanted)
+        });
+        match status.state {
+            ContainerState::Waiting { message, .. } => message.unwrap_or_default(),
+            _ => String::new(),
+        }
+    }
+
+    /// Phase of the Pod.
+    pub fn phase(&self) -> Option<Phase> {
+        Some(self.report()?.status.phase)
+    }
+
+    /// What the containers have written, as `up` prints it.
+    pub fn stdout(&self) -> String {
+        read(&self.scratch.path().join("stdout"))
+    }
+
+    /// What `up` has to say.
+    pub fn stderr(&self) -> String {
+        read(&self.scratch.path().join("stderr"))
+    }
+
+    /// Waits until a container has written a line that contains `text`.
+    pub fn wait_log(&self, text: &str) {
+        wait_for(&format!("the log line {text:?}"), || self.stdout().contains(text).then_some(()));
+    }
+
+    /// Sends a signal to host-proxy.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("host-proxy runs");
+    }
+
+    /// Waits for host-proxy to end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for("host-proxy to end", || self.child.try_wait().expect("our child"))
+    }
+
+    /// Waits for its exit code.
+    ///
+    /// # Panics
+    /// When a signal killed it.
+    pub fn exit_code(&mut self) -> i32 {
+        let status = self.wait();
+        status.code().unwrap_or_else(|| panic!("host-proxy: {status}"))
+    }
+
+    /// Pid of the enclave's PID 1 on this machine.
+    pub fn enclave_pid(&self) -> Option<i32> {
+        let record: Value = serde_json::from_slice(&std::fs::read(self.state().join("enclave.json")).ok()?).ok()?;
+        i32::try_from(record.get("pid")?.as_i64()?).ok()
+    }
+
+    /// Pids of this machine whose parent is `parent`.
+    pub fn children_of(parent: i32) -> Vec<i32> {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent))
+            .collect()
+    }
+
+    /// Pid on this machine of the process of the enclave that executes the guest with this word.
+    pub fn guest_pid(&self, word: &str) -> i32 {
+        wait_for(&format!("a process {word}"), || {
+            let init = self.enclave_pid()?;
+            Self::children_of(init).into_iter().find(|pid| {
+                let command = read(Path::new(&format!("/proc/{pid}/cmdline")));
+                command.split('\0').any(|part| part == word)
+            })
+        })
+    }
+
+    /// Port outside of a published port.
+    pub fn port(&self, container: u16) -> u16 {
+        wait_for("the announced port", || {
+            let text = self.stderr();
+            let line = text.lines().find(|line| line.starts_with(&format!("port {container} of the Pod: ")))?;
+            line.rsplit_once(':')?.1.trim().parse().ok()
+        })
+    }
+}
+
+/// State letter and parent of a process (proc_pid_stat(5)).
+pub fn stat(pid: i32) -> Option<(char, i32)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+}
+
+fn spawn(product: &Product, scratch: &Path, flags: &[&str]) -> Child {
+    let append = |name: &str| {
+        File::options().create(true).append(true).open(scratch.join(name)).expect("a scratch file")
+    };
+    let mut command = Command::new(&product.proxy);
+    command.arg("up").arg("--file").arg(scratch.join("pod.yaml"));
+    if !flags.contains(&"--images") {
+        command.arg("--images").arg(&product.guests);
+    }
+    command
+        .arg("--state-dir")
+        .arg(scratch.join("state"))
+        .args(["--http-address", "none"])
+        .arg("--init")
+        .arg(&product.init)
+        .args(flags)
+        .stdin(Stdio::null())
+        .stdout(append("stdout"))
+        .stderr(append("stderr"))
+        .spawn()
+        .expect("host-proxy runs")
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- up said:\n{}\n--- console:\n{}", self.stderr(), read(&self.state().join("console.log")));
+        }
+        let enclave = self.enclave_pid();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(pid) = enclave {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// Sends `request` to a port of this machine and returns what comes back until the end.
+pub fn exchange(port: u16, request: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.write_all(request)?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
+}
