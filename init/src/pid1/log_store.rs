@@ -226,9 +226,10 @@ impl LogPipe {
         }
     }
 
+    /// The end of the output ends its last line.
     fn finish_line(&self) {
         if !self.line.borrow().is_empty() {
-            self.emit(Partial::Yes);
+            self.emit(Partial::No);
         }
     }
 
