@@ -30,12 +30,15 @@ pub fn load(files: &[PathBuf], images: Option<&Path>) -> Result<Loaded, Failure>
     for (written, resolved) in &loaded.resolved {
         log::info!("{written} is {resolved}");
     }
-    let (plan, warnings) =
-        Plan::from_bundle_bytes(&loaded.json).map_err(|rejection| rejected(&rejection))?;
+    let (plan, warnings) = Plan::from_bundle_bytes(&loaded.json).map_err(|rejection| rejected(&rejection))?;
     for warning in &warnings {
         say(&format!("warning: {}", escape(&warning.to_string())));
     }
-    Ok(Loaded { ports: declared(&plan), bundle: Bundle::new(loaded.json), name: plan.name })
+    Ok(Loaded {
+        ports: declared(&plan),
+        bundle: Bundle::new(loaded.json),
+        name: plan.name,
+    })
 }
 
 /// Container port and port outside of each port that the Pod of `bundle` declares.
@@ -48,5 +51,7 @@ pub fn ports(bundle: &[u8]) -> Result<Vec<(u16, u16)>, Rejection> {
 
 fn declared(plan: &Plan) -> Vec<(u16, u16)> {
     let ports = plan.containers.iter().flat_map(|container| &container.ports);
-    ports.map(|port| (port.container_port, port.host_port.unwrap_or(port.container_port))).collect()
+    ports
+        .map(|port| (port.container_port, port.host_port.unwrap_or(port.container_port)))
+        .collect()
 }

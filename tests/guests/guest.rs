@@ -24,6 +24,7 @@ fn main() {
         ["flood"] => flood(),
         ["echo", port] => echo(port.parse().expect("a port")),
         ["cat", path] => print!("{}", std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string())),
+        ["stamp"] => stamp(),
         ["inspect"] => inspect(),
         ["die-at", port] => die_at(port.parse().expect("a port")),
         other => panic!("guest: {other:?}?"),
@@ -88,6 +89,17 @@ fn die_at(port: u16) {
     println!("ready");
     let _ = listener.accept();
     std::process::exit(9);
+}
+
+/// When it started and when it ended, in microseconds since 1970: the next instance's start shows how long it took.
+fn stamp() {
+    let now = || {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |since| since.as_micros())
+    };
+    println!("start {}", now());
+    println!("end {}", now());
+    std::process::exit(1);
 }
 
 /// What this process sees of its world, one `name: value` a line.

@@ -34,7 +34,11 @@ pub struct Product {
 /// The product, or `None` after saying loudly why the test is skipped.
 pub fn product() -> Option<Product> {
     let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    match (path("CLOISTER_INIT"), path("CLOISTER_HOST_PROXY"), path("CLOISTER_GUESTS")) {
+    match (
+        path("CLOISTER_INIT"),
+        path("CLOISTER_HOST_PROXY"),
+        path("CLOISTER_GUESTS"),
+    ) {
         (Some(init), Some(proxy), Some(guests)) => Some(Product { init, proxy, guests }),
         _ => {
             println!("SKIPPED: an end-to-end test needs the built product: run `cargo xtask test`");
@@ -59,8 +63,8 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A Pod with these containers.
-pub fn pod(spec: Value) -> Value {
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "test"}, "spec": spec})
+pub fn pod(spec: impl Into<Value>) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "test"}, "spec": spec.into()})
 }
 
 /// A container that runs the guest with these words.
@@ -78,16 +82,27 @@ pub struct Up {
 impl Up {
     /// Runs these objects; `flags` go to `host-proxy up`.
     pub fn start(product: &Product, objects: &[Value], flags: &[&str]) -> Self {
-        let text = objects.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n");
+        let text = objects
+            .iter()
+            .map(Value::to_string)
+            .collect::<Vec<_>>()
+            .join("\n---\n");
         Self::start_text(product, &text, flags)
     }
 
     /// Runs a manifest as it is written.
     pub fn start_text(product: &Product, manifest: &str, flags: &[&str]) -> Self {
-        let scratch = tempfile::Builder::new().prefix("cl").tempdir().expect("a scratch directory");
+        let scratch = tempfile::Builder::new()
+            .prefix("cl")
+            .tempdir()
+            .expect("a scratch directory");
         std::fs::write(scratch.path().join("pod.yaml"), manifest).expect("a manifest");
         let child = spawn(product, scratch.path(), flags);
-        Self { product: product.clone(), scratch, child }
+        Self {
+            product: product.clone(),
+            scratch,
+            child,
+        }
     }
 
     /// Starts `host-proxy up` again, after the first was killed.
@@ -123,23 +138,37 @@ impl Up {
     }
 
     /// Waits until a container's status satisfies `holds`.
-    pub fn wait_container(&self, name: &str, what: &str, holds: impl Fn(&ContainerStatus) -> bool) -> ContainerStatus {
-        wait_for(&format!("container {name} {what}; it is {:?}", self.report()), || {
-            let statuses = self.report()?.status.container_statuses;
-            statuses.into_iter().find(|status| status.name == name && holds(status))
-        })
+    pub fn wait_container(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&ContainerStatus) -> bool,
+    ) -> ContainerStatus {
+        wait_for(
+            &format!("container {name} {what}; it is {:?}", self.report()),
+            || {
+                let statuses = self.report()?.status.container_statuses;
+                statuses
+                    .into_iter()
+                    .find(|status| status.name == name && holds(status))
+            },
+        )
     }
 
     /// Waits until a container runs.
     pub fn wait_running(&self, name: &str) -> ContainerStatus {
-        self.wait_container(name, "running", |status| matches!(status.state, ContainerState::Running { .. }))
+        self.wait_container(name, "running", |status| {
+            matches!(status.state, ContainerState::Running { .. })
+        })
     }
 
     /// Waits for a waiting reason; returns its message.
     pub fn wait_waiting(&self, name: &str, wanted: &str) -> String {
-        let status = self.wait_container(name, wanted, |status| {
-            matches!(&status.state, ContainerState::Waiting { reason, .. } if reason == wanted)
-        });
+        let status = self.wait_container(
+            name,
+            wanted,
+            |status| matches!(&status.state, ContainerState::Waiting { reason, .. } if reason == wanted),
+        );
         match status.state {
             ContainerState::Waiting { message, .. } => message.unwrap_or_default(),
             _ => String::new(),
@@ -163,7 +192,9 @@ impl Up {
 
     /// Waits until a container has written a line that contains `text`.
     pub fn wait_log(&self, text: &str) {
-        wait_for(&format!("the log line {text:?}"), || self.stdout().contains(text).then_some(()));
+        wait_for(&format!("the log line {text:?}"), || {
+            self.stdout().contains(text).then_some(())
+        });
     }
 
     /// Sends a signal to host-proxy.
@@ -187,7 +218,8 @@ impl Up {
 
     /// Pid of the enclave's PID 1 on this machine.
     pub fn enclave_pid(&self) -> Option<i32> {
-        let record: Value = serde_json::from_slice(&std::fs::read(self.state().join("enclave.json")).ok()?).ok()?;
+        let record: Value =
+            serde_json::from_slice(&std::fs::read(self.state().join("enclave.json")).ok()?).ok()?;
         i32::try_from(record.get("pid")?.as_i64()?).ok()
     }
 
@@ -215,7 +247,9 @@ impl Up {
     pub fn port(&self, container: u16) -> u16 {
         wait_for("the announced port", || {
             let text = self.stderr();
-            let line = text.lines().find(|line| line.starts_with(&format!("port {container} of the Pod: ")))?;
+            let line = text
+                .lines()
+                .find(|line| line.starts_with(&format!("port {container} of the Pod: ")))?;
             line.rsplit_once(':')?.1.trim().parse().ok()
         })
     }
@@ -234,7 +268,11 @@ fn read(path: &Path) -> String {
 
 fn spawn(product: &Product, scratch: &Path, flags: &[&str]) -> Child {
     let append = |name: &str| {
-        File::options().create(true).append(true).open(scratch.join(name)).expect("a scratch file")
+        File::options()
+            .create(true)
+            .append(true)
+            .open(scratch.join(name))
+            .expect("a scratch file")
     };
     let mut command = Command::new(&product.proxy);
     command.arg("up").arg("--file").arg(scratch.join("pod.yaml"));
@@ -258,7 +296,11 @@ fn spawn(product: &Product, scratch: &Path, flags: &[&str]) -> Child {
 impl Drop for Up {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- up said:\n{}\n--- console:\n{}", self.stderr(), read(&self.state().join("console.log")));
+            eprintln!(
+                "--- up said:\n{}\n--- console:\n{}",
+                self.stderr(),
+                read(&self.state().join("console.log"))
+            );
         }
         let enclave = self.enclave_pid();
         let _ = self.child.kill();

@@ -25,17 +25,32 @@ fn manifests_that_cannot_run_are_refused_with_the_path_of_every_mistake() {
     let broken = refused(&product, "a: [1, 2\nb: }", 65);
     assert!(broken.contains("pod.yaml"), "{broken}");
     let brackets = refused(&product, &"[".repeat(4 << 20), 65);
-    assert!(brackets.lines().count() < 5 && brackets.len() < 1000, "{brackets}");
+    assert!(
+        brackets.lines().count() < 5 && brackets.len() < 1000,
+        "{brackets}"
+    );
     let one = pod(json!({"containers": [guest("app", &["sleep"])]})).to_string();
     let two = refused(&product, &format!("{one}\n---\n{one}"), 65);
     assert!(two.contains("Pod"), "{two}");
-    let kind = refused(&product, &format!("{one}\n---\n{{\"apiVersion\": \"apps/v1\", \"kind\": \"Deployment\"}}"), 65);
+    let kind = refused(
+        &product,
+        &format!("{one}\n---\n{{\"apiVersion\": \"apps/v1\", \"kind\": \"Deployment\"}}"),
+        65,
+    );
     assert!(kind.contains("Deployment"), "{kind}");
     let mut bad = guest("app", &["sleep"]);
     bad["livenessProbe"] = json!({"grpc": {"port": 1, "service": "x"}});
     bad["imagePullPolice"] = json!("Always");
-    let fields = refused(&product, &pod(json!({"containers": [bad], "restartPolicy": "Sometimes"})).to_string(), 65);
-    for path in ["spec.containers[0].livenessProbe", "spec.containers[0].imagePullPolice", "restartPolicy"] {
+    let fields = refused(
+        &product,
+        &pod(json!({"containers": [bad], "restartPolicy": "Sometimes"})).to_string(),
+        65,
+    );
+    for path in [
+        "spec.containers[0].livenessProbe",
+        "spec.containers[0].imagePullPolice",
+        "restartPolicy",
+    ] {
         assert!(fields.contains(path), "no {path} in: {fields}");
     }
 }
@@ -45,7 +60,10 @@ fn an_image_that_is_not_in_the_layout_is_named() {
     let Some(product) = product() else { return };
     let spec = json!({"containers": [{"name": "app", "image": "absent:1"}]});
     let message = refused(&product, &pod(spec).to_string(), 66);
-    assert!(message.contains("absent:1") && message.contains("guest"), "{message}");
+    assert!(
+        message.contains("absent:1") && message.contains("guest"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -63,13 +81,19 @@ fn a_digest_that_the_host_does_not_have_is_a_pull_error_and_not_the_end() {
 
 /// A copy of the guests' layout in which `change` has touched the only layer.
 fn damaged_layout(product: &Product, change: impl Fn(&mut Vec<u8>)) -> tempfile::TempDir {
-    let copy = tempfile::Builder::new().prefix("cli").tempdir().expect("a scratch directory");
+    let copy = tempfile::Builder::new()
+        .prefix("cli")
+        .tempdir()
+        .expect("a scratch directory");
     let blobs = copy.path().join("blobs/sha256");
     std::fs::create_dir_all(&blobs).expect("a directory");
     for name in ["index.json", "oci-layout"] {
         std::fs::copy(product.guests.join(name), copy.path().join(name)).expect("a copy");
     }
-    for blob in std::fs::read_dir(product.guests.join("blobs/sha256")).expect("blobs").flatten() {
+    for blob in std::fs::read_dir(product.guests.join("blobs/sha256"))
+        .expect("blobs")
+        .flatten()
+    {
         let mut bytes = std::fs::read(blob.path()).expect("a blob");
         // gzip(1): the layer is the blob that is compressed.
         if bytes.starts_with(&[0x1f, 0x8b]) {
@@ -103,7 +127,14 @@ fn a_missing_key_keeps_the_pod_pending_and_says_which() {
     let mut container = guest("app", &["sleep"]);
     container["env"] = json!([{"name": "K", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]);
     let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {}});
-    let up = Up::start(&product, &[pod(json!({"restartPolicy": "Never", "containers": [container]})), config], &[]);
+    let up = Up::start(
+        &product,
+        &[
+            pod(json!({"restartPolicy": "Never", "containers": [container]})),
+            config,
+        ],
+        &[],
+    );
     let message = up.wait_waiting("app", "CreateContainerConfigError");
     assert_eq!(message, "couldn't find key k in ConfigMap default/c");
     assert_eq!(up.phase(), Some(Phase::Pending));
@@ -114,7 +145,11 @@ fn a_command_that_does_not_exist_is_a_start_error() {
     let Some(product) = product() else { return };
     let mut container = guest("app", &[]);
     container["command"] = json!(["/no/such/program"]);
-    let mut up = Up::start(&product, &[pod(json!({"restartPolicy": "Never", "containers": [container]}))], &[]);
+    let mut up = Up::start(
+        &product,
+        &[pod(json!({"restartPolicy": "Never", "containers": [container]}))],
+        &[],
+    );
     assert_eq!(up.exit_code(), 128, "{}", up.stderr());
     assert!(up.stderr().contains("StartError"), "{}", up.stderr());
 }
@@ -133,11 +168,24 @@ fn a_port_in_use_is_said_before_anything_starts() {
 #[test]
 fn a_second_controller_is_refused_and_the_first_does_not_notice() {
     let Some(product) = product() else { return };
-    let up = Up::start(&product, &[pod(json!({"containers": [guest("app", &["sleep"])]}))], &[]);
+    let up = Up::start(
+        &product,
+        &[pod(json!({"containers": [guest("app", &["sleep"])]}))],
+        &[],
+    );
     up.wait_running("app");
-    let other = tempfile::Builder::new().prefix("clo").tempdir().expect("a scratch directory");
+    let other = tempfile::Builder::new()
+        .prefix("clo")
+        .tempdir()
+        .expect("a scratch directory");
     let output = std::process::Command::new(&product.proxy)
-        .args(["serve", "--enclave", &format!("unix:{}", up.state().join("link").display()), "--http-address", "none"])
+        .args([
+            "serve",
+            "--enclave",
+            &format!("unix:{}", up.state().join("link").display()),
+            "--http-address",
+            "none",
+        ])
         .arg("--state-dir")
         .arg(other.path().join("state"))
         .output()
@@ -153,10 +201,20 @@ fn garbage_on_every_socket_changes_nothing() {
     let Some(product) = product() else { return };
     let mut container = guest("app", &["echo", "7"]);
     container["ports"] = json!([{"containerPort": 7}]);
-    let up = Up::start(&product, &[pod(json!({"containers": [container]}))], &["--publish", "0:7"]);
+    let up = Up::start(
+        &product,
+        &[pod(json!({"containers": [container]}))],
+        &["--publish", "0:7"],
+    );
     up.wait_log("ready");
     let sockets = ["link/7000.sock", "link/7001.sock", "proxy.sock"];
-    let garbage: [&[u8]; 5] = [b"", b"\xff\xff\xff\xff", &[0; 4], b"GET / HTTP/1.1\r\n\r\n", &[0x80; 70_000]];
+    let garbage: [&[u8]; 5] = [
+        b"",
+        b"\xff\xff\xff\xff",
+        &[0; 4],
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0x80; 70_000],
+    ];
     for socket in sockets {
         for bytes in garbage {
             send(&up.state().join(socket), bytes);
@@ -167,7 +225,10 @@ fn garbage_on_every_socket_changes_nothing() {
     control.extend_from_slice(header);
     control.extend_from_slice(&[0, 0, 0, 2, b'{', b'}']);
     send(&up.state().join("link/7000.sock"), &control);
-    assert_eq!(exchange(up.port(7), b"still there").expect("an answer"), b"still there");
+    assert_eq!(
+        exchange(up.port(7), b"still there").expect("an answer"),
+        b"still there"
+    );
     assert_eq!(up.wait_running("app").restart_count, 0);
 }
 
@@ -182,7 +243,11 @@ fn send(socket: &Path, bytes: &[u8]) {
 #[test]
 fn an_enclave_that_is_killed_is_reported_dead() {
     let Some(product) = product() else { return };
-    let mut up = Up::start(&product, &[pod(json!({"containers": [guest("app", &["sleep"])]}))], &[]);
+    let mut up = Up::start(
+        &product,
+        &[pod(json!({"containers": [guest("app", &["sleep"])]}))],
+        &[],
+    );
     up.wait_running("app");
     kill(Pid::from_raw(up.enclave_pid().expect("it runs")), Signal::SIGKILL).expect("alive");
     assert_eq!(up.exit_code(), 70, "{}", up.stderr());
@@ -193,18 +258,29 @@ fn an_enclave_that_is_killed_is_reported_dead() {
 fn the_enclave_survives_host_proxy_and_is_picked_up_again() {
     let Some(product) = product() else { return };
     let containers = [guest("app", &["sleep"])];
-    let mut up = Up::start(&product, &[pod(json!({"containers": containers, "terminationGracePeriodSeconds": 0}))], &[]);
+    let mut up = Up::start(
+        &product,
+        &[pod(
+            json!({"containers": containers, "terminationGracePeriodSeconds": 0}),
+        )],
+        &[],
+    );
     up.wait_running("app");
     let before = (up.enclave_pid(), up.guest_pid("sleep"));
     up.signal(Signal::SIGKILL);
     up.wait();
-    assert!(tests::stat(before.1).is_some(), "the container died with host-proxy");
+    assert!(
+        tests::stat(before.1).is_some(),
+        "the container died with host-proxy"
+    );
     up.start_again(&[]);
     let status = up.wait_running("app");
     assert_eq!((up.enclave_pid(), up.guest_pid("sleep")), before);
     assert_eq!(status.restart_count, 0);
     assert!(matches!(status.state, ContainerState::Running { .. }));
-    wait_for("the message", || up.stderr().contains("picking it up").then_some(()));
+    wait_for("the message", || {
+        up.stderr().contains("picking it up").then_some(())
+    });
     up.signal(Signal::SIGINT);
     assert_eq!(up.exit_code(), 0, "{}", up.stderr());
 }
@@ -221,7 +297,9 @@ fn a_pod_that_ends_while_nobody_looks_keeps_its_exit_code() {
     up.signal(Signal::SIGKILL);
     up.wait();
     kill(Pid::from_raw(guest), Signal::SIGKILL).expect("alive");
-    wait_for("the container's end", || tests::stat(guest).is_none().then_some(()));
+    wait_for("the container's end", || {
+        tests::stat(guest).is_none().then_some(())
+    });
     up.start_again(&["--publish", "0:7"]);
     assert_eq!(up.exit_code(), 137, "{}", up.stderr());
 }

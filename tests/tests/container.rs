@@ -17,7 +17,10 @@ fn inspect(container: &Value, spec: &Value, objects: &[Value]) -> Option<String>
     let mut up = Up::start(&product, &all, &[]);
     assert_eq!(up.exit_code(), 0, "{}", up.stderr());
     let text = up.stdout();
-    let lines: Vec<&str> = text.lines().map(|line| line.split_once("| ").map_or(line, |(_, rest)| rest)).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.split_once("| ").map_or(line, |(_, rest)| rest))
+        .collect();
     assert!(lines.contains(&"end"), "{text}");
     Some(lines.join("\n"))
 }
@@ -30,12 +33,17 @@ fn merge(into: &mut Value, from: &Value) {
 
 #[track_caller]
 fn has(text: &str, line: &str) {
-    assert!(text.lines().any(|have| have.starts_with(line)), "no line {line:?} in:\n{text}");
+    assert!(
+        text.lines().any(|have| have.starts_with(line)),
+        "no line {line:?} in:\n{text}"
+    );
 }
 
 #[test]
 fn defaults_are_those_of_a_container_runtime() {
-    let Some(text) = inspect(&json!({}), &json!({}), &[]) else { return };
+    let Some(text) = inspect(&json!({}), &json!({}), &[]) else {
+        return;
+    };
     has(&text, "pid: 1");
     has(&text, "cwd: /");
     has(&text, "fds: [0, 1, 2]");
@@ -46,12 +54,25 @@ fn defaults_are_those_of_a_container_runtime() {
     has(&text, "CapBnd: 00000000a80425fb");
     has(&text, "env HOSTNAME: test");
     has(&text, "env HOME: /");
-    has(&text, "env PATH: /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    for mount in ["/: overlay", "/proc: proc", "/dev: tmpfs", "/dev/pts: devpts", "/dev/shm: tmpfs", "/sys: sysfs ro"] {
+    has(
+        &text,
+        "env PATH: /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    );
+    for mount in [
+        "/: overlay",
+        "/proc: proc",
+        "/dev: tmpfs",
+        "/dev/pts: devpts",
+        "/dev/shm: tmpfs",
+        "/sys: sysfs ro",
+    ] {
         has(&text, &format!("mount {mount}"));
     }
     has(&text, "file /etc/hostname: \"test\\n\"");
-    has(&text, "file /etc/hosts: \"# Kubernetes-managed hosts file.\\n127.0.0.1\\tlocalhost\\n");
+    has(
+        &text,
+        "file /etc/hosts: \"# Kubernetes-managed hosts file.\\n127.0.0.1\\tlocalhost\\n",
+    );
     has(&text, "write /: ok");
     has(&text, "write /proc/sys/kernel/hostname: ReadOnlyFilesystem");
     has(&text, "dev nsm: false");
@@ -63,7 +84,9 @@ fn a_security_context_is_applied_whole() {
         "runAsUser": 1000, "runAsGroup": 2000, "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
         "capabilities": {"drop": ["ALL"]}}});
     let spec = json!({"securityContext": {"supplementalGroups": [3000]}});
-    let Some(text) = inspect(&security, &spec, &[]) else { return };
+    let Some(text) = inspect(&security, &spec, &[]) else {
+        return;
+    };
     has(&text, "Uid: 1000 1000 1000 1000");
     has(&text, "Gid: 2000 2000 2000 2000");
     has(&text, "Groups: 3000");
@@ -88,7 +111,9 @@ fn environment_comes_from_everywhere_in_kubernetes_order() {
             {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "TOKEN"}}},
         ],
     });
-    let Some(text) = inspect(&container, &json!({}), &[config, secret]) else { return };
+    let Some(text) = inspect(&container, &json!({}), &[config, secret]) else {
+        return;
+    };
     has(&text, "env A: own");
     has(&text, "env B: b");
     has(&text, "env S_TOKEN: t0ken");
@@ -103,7 +128,8 @@ fn config_map_files_are_where_they_belong() {
     let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"k": "content of k"}});
     let mut container = guest("app", &["cat", "/etc/app/sub/file"]);
     container["volumeMounts"] = json!([{"name": "v", "mountPath": "/etc/app"}]);
-    let volume = json!({"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": "sub/file"}]}});
+    let volume =
+        json!({"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": "sub/file"}]}});
     let spec = json!({"restartPolicy": "Never", "containers": [container], "volumes": [volume]});
     let mut up = Up::start(&product, &[pod(spec), config], &[]);
     assert_eq!(up.exit_code(), 0, "{}", up.stderr());
@@ -117,28 +143,64 @@ fn an_unprivileged_user_can_run_a_pod() {
         println!("SKIPPED: not root, so every other test shows this");
         return;
     }
-    let scratch = tempfile::Builder::new().prefix("clu").tempdir().expect("a scratch directory");
+    let scratch = tempfile::Builder::new()
+        .prefix("clu")
+        .tempdir()
+        .expect("a scratch directory");
     let path = scratch.path().to_str().expect("UTF-8");
     let manifest = pod(json!({"restartPolicy": "Never", "containers": [guest("app", &["inspect"])]}));
     std::fs::write(scratch.path().join("pod.json"), manifest.to_string()).expect("a manifest");
-    let copies = [(&product.init, "init"), (&product.proxy, "host-proxy"), (&product.guests, "guests")];
+    let copies = [
+        (&product.init, "init"),
+        (&product.proxy, "host-proxy"),
+        (&product.guests, "guests"),
+    ];
     for (from, to) in copies {
-        run("cp", &["-r", from.to_str().expect("UTF-8"), &format!("{path}/{to}")]);
+        run(
+            "cp",
+            &["-r", from.to_str().expect("UTF-8"), &format!("{path}/{to}")],
+        );
     }
     run("chown", &["-R", "65534:65534", path]);
     let output = Command::new("setpriv")
-        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", &format!("{path}/host-proxy"), "up"])
-        .args(["--file", &format!("{path}/pod.json"), "--images", &format!("{path}/guests")])
-        .args(["--init", &format!("{path}/init"), "--state-dir", &format!("{path}/state"), "--http-address", "none"])
+        .args([
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            &format!("{path}/host-proxy"),
+            "up",
+        ])
+        .args([
+            "--file",
+            &format!("{path}/pod.json"),
+            "--images",
+            &format!("{path}/guests"),
+        ])
+        .args([
+            "--init",
+            &format!("{path}/init"),
+            "--state-dir",
+            &format!("{path}/state"),
+            "--http-address",
+            "none",
+        ])
         .output()
         .expect("setpriv runs");
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     if stderr.contains("does not let an unprivileged user") {
         println!("SKIPPED: this kernel forbids user namespaces to unprivileged users");
         return;
     }
     assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");
-    assert!(stdout.contains("pid: 1") && stdout.contains("mount /: overlay"), "{stdout}");
+    assert!(
+        stdout.contains("pid: 1") && stdout.contains("mount /: overlay"),
+        "{stdout}"
+    );
 }
 
 fn run(program: &str, arguments: &[&str]) {

@@ -23,7 +23,11 @@ fn redis_answers_its_own_client_through_the_ingress() {
     up.wait_running("redis");
     let port = up.port(6379).to_string();
     let redis = |arguments: &[&str]| {
-        let output = Command::new("redis-cli").args(["-p", &port]).args(arguments).output().expect("redis-cli runs");
+        let output = Command::new("redis-cli")
+            .args(["-p", &port])
+            .args(arguments)
+            .output()
+            .expect("redis-cli runs");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     };
     wait_for("PONG", || (redis(&["ping"]) == "PONG").then_some(()));

@@ -18,13 +18,28 @@ pub(crate) struct Product {
 
 /// Builds both into `target/cloister`.
 pub(crate) fn product() -> Result<Product> {
-    let init = ["build", "--locked", "--package", "cloister-init", "--profile", "enclave", "--target", TARGET];
+    let init = [
+        "build",
+        "--locked",
+        "--package",
+        "cloister-init",
+        "--profile",
+        "enclave",
+        "--target",
+        TARGET,
+    ];
     run("cargo", &init)?;
-    run("cargo", &["build", "--locked", "--package", "host-proxy", "--release"])?;
+    run(
+        "cargo",
+        &["build", "--locked", "--package", "host-proxy", "--release"],
+    )?;
     let target = root().join("target");
     let out = target.join("cloister");
     std::fs::create_dir_all(&out)?;
-    let product = Product { init: out.join("cloister-init"), proxy: out.join("host-proxy") };
+    let product = Product {
+        init: out.join("cloister-init"),
+        proxy: out.join("host-proxy"),
+    };
     install(&target.join(TARGET).join("enclave/cloister-init"), &product.init)?;
     install(&target.join("release/host-proxy"), &product.proxy)?;
     Ok(product)
@@ -41,6 +56,20 @@ fn install(from: &Path, to: &Path) -> Result<()> {
 /// Compiles a program of one file into a static binary.
 pub(crate) fn program(source: &Path, to: &Path) -> Result<()> {
     let (source, to) = (source.to_string_lossy(), to.to_string_lossy());
-    run("rustc", &["--edition", "2024", "--target", TARGET, "-O", "-C", "strip=symbols", "-o", &to, &source])
-        .with_context(|| format!("cannot compile {source}"))
+    run(
+        "rustc",
+        &[
+            "--edition",
+            "2024",
+            "--target",
+            TARGET,
+            "-O",
+            "-C",
+            "strip=symbols",
+            "-o",
+            &to,
+            &source,
+        ],
+    )
+    .with_context(|| format!("cannot compile {source}"))
 }

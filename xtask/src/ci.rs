@@ -17,9 +17,29 @@ pub(crate) fn ci() -> Result<ExitCode> {
         }
     };
     check("fmt", run("cargo", &["fmt", "--all", "--check"]));
-    let clippy = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let clippy = [
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
     check("clippy", run("cargo", &clippy));
-    check("doc", run("cargo", &["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"]));
+    check(
+        "doc",
+        run(
+            "cargo",
+            &[
+                "doc",
+                "--locked",
+                "--workspace",
+                "--no-deps",
+                "--document-private-items",
+            ],
+        ),
+    );
     check("deny", deny());
     let tests = test::test(&[])?;
     if tests != ExitCode::SUCCESS {
@@ -38,5 +58,8 @@ fn deny() -> Result<()> {
     if !has("cargo-deny") {
         run("cargo", &["install", "--locked", "--quiet", "cargo-deny"])?;
     }
-    run("cargo", &["deny", "--workspace", "check", "bans", "licenses", "sources"])
+    run(
+        "cargo",
+        &["deny", "--workspace", "check", "bans", "licenses", "sources"],
+    )
 }

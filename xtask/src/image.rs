@@ -4,15 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use rootfs::write::LayoutWriter;
 use rootfs::image::ImageConfig;
+use rootfs::write::LayoutWriter;
 
 use crate::build::program;
 use crate::system::{need, root, run};
 
 /// `cargo xtask image …`
 pub(crate) fn image(arguments: &[String]) -> Result<()> {
-    let [name] = arguments else { return from_directory(arguments) };
+    let [name] = arguments else {
+        return from_directory(arguments);
+    };
     if name.starts_with("--") {
         return from_directory(arguments);
     }
@@ -27,7 +29,11 @@ pub(crate) fn example(name: &str) -> Result<PathBuf> {
     match name {
         "web" => {
             for program in ["http", "ticker"] {
-                from_program(&layout, &format!("web-{program}:latest"), &root().join(format!("examples/web/{program}.rs")))?;
+                from_program(
+                    &layout,
+                    &format!("web-{program}:latest"),
+                    &root().join(format!("examples/web/{program}.rs")),
+                )?;
             }
         }
         "redis" => redis(&layout)?,
@@ -38,7 +44,11 @@ pub(crate) fn example(name: &str) -> Result<PathBuf> {
 
 /// An image whose only file is a program of one source file.
 pub(crate) fn from_program(layout: &Path, name: &str, source: &Path) -> Result<()> {
-    let stem = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = source
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let tree = tempfile::tempdir()?;
     program(source, &tree.path().join(&stem))?;
     write(layout, name, tree.path(), vec![format!("/{stem}")])
@@ -61,7 +71,10 @@ fn from_directory(arguments: &[String]) -> Result<()> {
     let mut entrypoint = Vec::new();
     let mut rest = arguments.iter();
     while let Some(flag) = rest.next() {
-        let value = rest.next().with_context(|| format!("{flag} needs a value"))?.clone();
+        let value = rest
+            .next()
+            .with_context(|| format!("{flag} needs a value"))?
+            .clone();
         match flag.as_str() {
             "--from-dir" => values[0] = Some(value),
             "--name" => values[1] = Some(value),
@@ -112,6 +125,8 @@ fn redis(layout: &Path) -> Result<()> {
 /// The release that this machine runs, whose archive it can reach.
 fn debian_suite() -> String {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    let suite = release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     suite.unwrap_or("stable").trim_matches('"').to_owned()
 }

@@ -40,7 +40,10 @@ pub(crate) fn need(program: &str, package: &str) -> Result<()> {
     }
     eprintln!("xtask: installing {package}");
     let install = || {
-        run("apt-get", &["install", "--yes", "-qq", "--no-install-recommends", package])
+        run(
+            "apt-get",
+            &["install", "--yes", "-qq", "--no-install-recommends", package],
+        )
     };
     if install().is_err() {
         run("apt-get", &["update", "-qq"])?;

@@ -53,8 +53,17 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
         }
     }
     let status = child.wait()?;
-    println!("{} passed, {} failed, {} skipped", count.passed.saturating_sub(count.skipped), count.failed, count.skipped);
-    Ok(if status.success() && count.failed == 0 && count.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    println!(
+        "{} passed, {} failed, {} skipped",
+        count.passed.saturating_sub(count.skipped),
+        count.failed,
+        count.skipped
+    );
+    Ok(if status.success() && count.failed == 0 && count.passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// What the test binaries report.
@@ -71,7 +80,9 @@ impl Count {
         if line.starts_with(SKIPPED) {
             self.skipped += 1;
         }
-        let Some(result) = line.split("test result: ").nth(1) else { return };
+        let Some(result) = line.split("test result: ").nth(1) else {
+            return;
+        };
         let number = |what: &str| {
             let before = result.split(what).next()?;
             before.split_whitespace().last()?.parse::<u64>().ok()

@@ -10,7 +10,9 @@ use crate::{build, image};
 
 /// Builds, then becomes `host-proxy up`, so that signals and the exit code are its own.
 pub(crate) fn up(arguments: &[String]) -> Result<ExitCode> {
-    let (name, flags) = arguments.split_first().context("up needs the name of an example: web or redis")?;
+    let (name, flags) = arguments
+        .split_first()
+        .context("up needs the name of an example: web or redis")?;
     let product = build::product()?;
     let layout = image::example(name)?;
     let pod = root().join("examples").join(name).join("pod.yaml");

@@ -20,7 +20,7 @@ pub(crate) fn environment(env: &[(String, String)], home: &str) -> Vec<(String, 
 }
 
 /// Replaces this process by the program.
-pub(crate) fn execute(argv: &[String], env: Vec<(String, String)>) -> Result<Infallible, Failure> {
+pub(crate) fn execute(argv: &[String], env: &[(String, String)]) -> Result<Infallible, Failure> {
     let name = argv
         .first()
         .ok_or_else(|| Failure::said(Stage::Exec, "no command specified".to_owned()))?;

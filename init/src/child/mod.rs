@@ -41,7 +41,7 @@ pub(crate) fn main() -> ExitCode {
         return ExitCode::from(START_ERROR);
     };
     // The report must not be where the program wants its own descriptors.
-    let Ok(report) = sys::fd::move_up(report) else {
+    let Ok(report) = sys::fd::move_up(&report) else {
         return ExitCode::from(START_ERROR);
     };
     let Err(failure) = become_process(spec);
@@ -65,7 +65,7 @@ fn become_process(spec: OwnedFd) -> Result<std::convert::Infallible, Failure> {
     }
     sys::fd::arrange(&spec.keep_fds).at(Stage::Descriptors, "close_range")?;
     sys::signal::restore_defaults();
-    command::execute(&spec.argv, command::environment(&spec.env, &user.home))
+    command::execute(&spec.argv, &command::environment(&spec.env, &user.home))
 }
 
 fn read_spec(fd: OwnedFd) -> Result<ChildSpec, Failure> {

@@ -28,16 +28,48 @@ struct Step {
 }
 
 const STEPS: &[Step] = &[
-    Step { name: "set the file mode creation mask", need: Need::Required, run: clear_umask },
-    Step { name: "mount /proc", need: Need::Required, run: mount_proc },
+    Step {
+        name: "set the file mode creation mask",
+        need: Need::Required,
+        run: clear_umask,
+    },
+    Step {
+        name: "mount /proc",
+        need: Need::Required,
+        run: mount_proc,
+    },
     // A user namespace whose parent hides parts of sysfs may not mount it; containers then get an empty /sys.
-    Step { name: "mount /sys", need: Need::Optional, run: mount_sys },
-    Step { name: "mount /dev", need: Need::Required, run: mount_dev },
-    Step { name: "make mounts private", need: Need::Required, run: private_mounts },
-    Step { name: "bring lo up", need: Need::Required, run: sys::loopback::up },
+    Step {
+        name: "mount /sys",
+        need: Need::Optional,
+        run: mount_sys,
+    },
+    Step {
+        name: "mount /dev",
+        need: Need::Required,
+        run: mount_dev,
+    },
+    Step {
+        name: "make mounts private",
+        need: Need::Required,
+        run: private_mounts,
+    },
+    Step {
+        name: "bring lo up",
+        need: Need::Required,
+        run: sys::loopback::up,
+    },
     // Read-only in an unprivileged namespace; only ports below 1024 for base services depend on it.
-    Step { name: "let every user bind any port", need: Need::Optional, run: unprivileged_ports },
-    Step { name: "create the run-time directories", need: Need::Required, run: layout::create },
+    Step {
+        name: "let every user bind any port",
+        need: Need::Optional,
+        run: unprivileged_ports,
+    },
+    Step {
+        name: "create the run-time directories",
+        need: Need::Required,
+        run: layout::create,
+    },
 ];
 
 /// What the boot found out.
@@ -80,7 +112,10 @@ pub(crate) fn boot() -> Result<Booted, BootError> {
     }
     let bytes = fs::read(config::PATH).map_err(BootError::ReadConfig)?;
     let config = serde_json::from_slice(&bytes).map_err(BootError::ParseConfig)?;
-    Ok(Booted { config, owners: owners() })
+    Ok(Booted {
+        config,
+        owners: owners(),
+    })
 }
 
 fn clear_umask() -> io::Result<()> {
@@ -92,21 +127,39 @@ fn mount_proc() -> io::Result<()> {
     if Path::new("/proc/self/stat").exists() {
         return Ok(());
     }
-    mount_at("proc", "/proc", "proc", MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None)
+    mount_at(
+        "proc",
+        "/proc",
+        "proc",
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        None,
+    )
 }
 
 fn mount_sys() -> io::Result<()> {
     if Path::new("/sys/kernel").exists() {
         return Ok(());
     }
-    mount_at("sysfs", "/sys", "sysfs", MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None)
+    mount_at(
+        "sysfs",
+        "/sys",
+        "sysfs",
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        None,
+    )
 }
 
 fn mount_dev() -> io::Result<()> {
     if Path::new("/dev/null").exists() {
         return Ok(());
     }
-    mount_at("devtmpfs", "/dev", "devtmpfs", MsFlags::MS_NOSUID, Some("mode=0755"))
+    mount_at(
+        "devtmpfs",
+        "/dev",
+        "devtmpfs",
+        MsFlags::MS_NOSUID,
+        Some("mode=0755"),
+    )
 }
 
 fn mount_at(source: &str, target: &str, kind: &str, flags: MsFlags, data: Option<&str>) -> io::Result<()> {
@@ -117,7 +170,13 @@ fn mount_at(source: &str, target: &str, kind: &str, flags: MsFlags, data: Option
 
 fn private_mounts() -> io::Result<()> {
     // Containers' mounts must never appear here (mount_namespaces(7)).
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )?;
     Ok(())
 }
 

@@ -37,7 +37,11 @@ pub(crate) fn describe(
     let text = |name: &str| instance.join(name).to_string_lossy().into_owned();
     Ok(ChildSpec {
         root: Some(RootSpec {
-            lower: image.layers.iter().map(|layer| format!("{}/{layer}", layout::STORE)).collect(),
+            lower: image
+                .layers
+                .iter()
+                .map(|layer| format!("{}/{layer}", layout::STORE))
+                .collect(),
             scratch: text("scratch"),
             read_only: security.read_only_root,
             user_xattr: around.owners == Owners::Squash,
@@ -46,7 +50,10 @@ pub(crate) fn describe(
         mounts: mounts(plan, container, &instance.to_string_lossy()),
         argv,
         env: environment(&plan.hostname, &image.env, variables),
-        cwd: container.working_dir.clone().unwrap_or_else(|| image.working_dir.clone()),
+        cwd: container
+            .working_dir
+            .clone()
+            .unwrap_or_else(|| image.working_dir.clone()),
         user: UserSpec {
             run_as_user: security.run_as_user,
             run_as_group: security.run_as_group,
@@ -64,8 +71,11 @@ pub(crate) fn describe(
 }
 
 /// Names of the managed files of an instance and where they go.
-pub(crate) const MANAGED_FILES: [(&str, &str); 3] =
-    [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")];
+pub(crate) const MANAGED_FILES: [(&str, &str); 3] = [
+    ("hosts", "/etc/hosts"),
+    ("hostname", "/etc/hostname"),
+    ("resolv.conf", "/etc/resolv.conf"),
+];
 
 /// Name of an instance's termination log.
 pub(crate) const TERMINATION_LOG: &str = "termination-log";

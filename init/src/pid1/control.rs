@@ -100,7 +100,9 @@ impl Connections {
 pub(crate) async fn accept(mut listener: Listener, inbox: Sender<Input>) {
     let permits = std::sync::Arc::new(Semaphore::new(HANDSHAKES));
     loop {
-        let Ok(permit) = std::sync::Arc::clone(&permits).acquire_owned().await else { return };
+        let Ok(permit) = std::sync::Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok(stream) => {
                 let inbox = inbox.clone();
@@ -138,13 +140,11 @@ pub(crate) fn refuse(mut stream: Stream, reply: StreamReply) {
     });
 }
 
-async fn converse(
-    id: ConnectionId,
-    mut stream: Stream,
-    inbox: Sender<Input>,
-    outbox: Receiver<Vec<u8>>,
-) {
-    if link::write_reply(&mut stream, StreamReply::Accepted).await.is_ok() {
+async fn converse(id: ConnectionId, mut stream: Stream, inbox: Sender<Input>, outbox: Receiver<Vec<u8>>) {
+    if link::write_reply(&mut stream, StreamReply::Accepted)
+        .await
+        .is_ok()
+    {
         let (reader, writer) = tokio::io::split(stream);
         // The writer ends when the loop has dropped the connection and everything is sent.
         tokio::select! {
@@ -161,7 +161,11 @@ async fn hear(id: ConnectionId, mut reader: impl tokio::io::AsyncRead + Unpin, i
     let mut greeted = false;
     loop {
         let read = reader.read(&mut buffer);
-        let count = if greeted { read.await } else { timeout(HANDSHAKE, read).await.unwrap_or(Ok(0)) };
+        let count = if greeted {
+            read.await
+        } else {
+            timeout(HANDSHAKE, read).await.unwrap_or(Ok(0))
+        };
         let Ok(count @ 1..) = count else { return };
         for input in conversation.handle_bytes(&buffer[..count]) {
             greeted = true;
@@ -200,18 +204,16 @@ pub(crate) async fn deliver_logs(
     let _ = inbox.send(Input::LogStreamEnded).await;
 }
 
-async fn deliver(
-    stream: &mut Stream,
-    request: LogRequest,
-    store: &RefCell<LogStore>,
-) -> std::io::Result<()> {
+async fn deliver(stream: &mut Stream, request: LogRequest, store: &RefCell<LogStore>) -> std::io::Result<()> {
     link::write_reply(stream, StreamReply::Accepted).await?;
     let changed = store.borrow().changed();
     let mut after = request.after;
     loop {
         // Registered before looking, so that a record in between is not missed.
         let notified = changed.notified();
-        let entries = store.borrow().read_after(after, request.container.as_deref(), LOG_BATCH_BYTES);
+        let entries = store
+            .borrow()
+            .read_after(after, request.container.as_deref(), LOG_BATCH_BYTES);
         if entries.is_empty() {
             if !request.follow || store.borrow().is_closed() {
                 return Ok(());

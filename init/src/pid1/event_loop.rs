@@ -75,6 +75,7 @@ struct Child {
     attempt: u32,
     report: Option<ReportPipe>,
     logs: Vec<Rc<LogPipe>>,
+    spawned: Instant,
 }
 
 /// Runs until the enclave may end.
@@ -88,7 +89,10 @@ pub(crate) async fn run(booted: Booted) -> ExitCode {
     let (control, data) = match listen(&booted.config.listen) {
         Ok(listeners) => listeners,
         Err(error) => {
-            log::error!("cannot listen for the controller at {}: {error}", booted.config.listen);
+            log::error!(
+                "cannot listen for the controller at {}: {error}",
+                booted.config.listen
+            );
             return ExitCode::Listen;
         }
     };
@@ -125,8 +129,10 @@ fn listen(address: &Address) -> std::io::Result<(link::Listener, OwnedFd)> {
 
 /// signal(7) through a socket pair: the handler writes one byte, a task turns it into an input.
 fn watch_signals(inbox: &Sender<Input>) -> std::io::Result<()> {
-    let sources: [(i32, fn() -> Input); 2] =
-        [(nix::libc::SIGCHLD, || Input::Child), (nix::libc::SIGTERM, || Input::Terminate)];
+    let sources: [(i32, fn() -> Input); 2] = [
+        (nix::libc::SIGCHLD, || Input::Child),
+        (nix::libc::SIGTERM, || Input::Terminate),
+    ];
     for (signal, input) in sources {
         let (ours, handlers) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -155,7 +161,9 @@ impl Pid1 {
         let key = manifest_sync::digest::hex(&attest::random_bytes::<32>()?);
         let uid = pod_uid(attest::random_bytes()?);
         let boot_id = manifest_sync::digest::hex(&attest::random_bytes::<16>()?);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let identity = Identity {
             boot_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             uid: uid.clone(),
@@ -196,11 +204,18 @@ impl Pid1 {
     /// The earliest moment at which something is due, without an input.
     fn next_deadline(&self) -> Time {
         let own = self.finish.as_ref().map(Finish::deadline);
-        self.supervisor.next_deadline().into_iter().chain(own).min().unwrap_or(Time::from_millis(NEVER_MS))
+        self.supervisor
+            .next_deadline()
+            .into_iter()
+            .chain(own)
+            .min()
+            .unwrap_or(Time::from_millis(NEVER_MS))
     }
 
     fn is_over(&self) -> bool {
-        self.finish.as_ref().is_some_and(|finish| finish.is_over(self.now(), self.log_streams))
+        self.finish
+            .as_ref()
+            .is_some_and(|finish| finish.is_over(self.now(), self.log_streams))
     }
 
     fn handle(&mut self, input: Input) {
@@ -218,7 +233,11 @@ impl Pid1 {
             Input::Connection(header, stream) => self.connected(header, stream),
             Input::ConnectionRefused => self.refused += 1,
             Input::Control(id, input) => self.hear(id, input),
-            Input::Blob { request, size, stream } => self.supply(request, size, stream),
+            Input::Blob {
+                request,
+                size,
+                stream,
+            } => self.supply(request, size, stream),
             Input::ControlClosed(id) => self.disconnected(id),
             Input::LogStreamEnded => self.log_streams = self.log_streams.saturating_sub(1),
         }
@@ -235,7 +254,7 @@ impl Pid1 {
         let mut actions = Vec::new();
         while let Some(event) = events.pop_front() {
             self.supervisor.step(self.now(), event, &mut actions);
-            for action in actions.drain(..).collect::<Vec<_>>() {
+            for action in std::mem::take(&mut actions) {
                 events.extend(self.perform(action));
             }
         }
@@ -253,13 +272,20 @@ impl Pid1 {
                 kill::kill(pid);
                 Vec::new()
             }
-            Action::Emit { container, r#type, reason, message } => {
+            Action::Emit {
+                container,
+                r#type,
+                reason,
+                message,
+            } => {
                 self.emit(container, r#type, reason, message);
                 Vec::new()
             }
             Action::StatusChanged => {
                 if let Some(report) = self.supervisor.report() {
-                    self.connections.send_to_controller(&FromEnclave::Status { report: Box::new(report) });
+                    self.connections.send_to_controller(&FromEnclave::Status {
+                        report: Box::new(report),
+                    });
                 }
                 Vec::new()
             }
@@ -277,17 +303,27 @@ impl Pid1 {
         reason: &'static str,
         message: String,
     ) {
-        let field_path = container.map(|unit| format!("spec.containers{{{}}}", self.supervisor.unit_name(unit)));
+        let field_path =
+            container.map(|unit| format!("spec.containers{{{}}}", self.supervisor.unit_name(unit)));
         let time = self.supervisor.timestamp(self.now());
         let reason = reason.to_owned();
-        let event =
-            self.journal.record(status::Event { sequence: 0, time, r#type, reason, message, field_path });
+        let event = self.journal.record(status::Event {
+            sequence: 0,
+            time,
+            r#type,
+            reason,
+            message,
+            field_path,
+        });
         self.connections.send_to_controller(&FromEnclave::Event { event });
     }
 
     fn end(&mut self, exit_code: u8) {
-        let audience =
-            if self.connections.has_controller() { Audience::Present } else { Audience::Absent };
+        let audience = if self.connections.has_controller() {
+            Audience::Present
+        } else {
+            Audience::Absent
+        };
         self.finish = Some(Finish::new(exit_code, self.now(), audience));
         self.logs.borrow_mut().close();
         if let Some(id) = self.connections.controller() {
@@ -299,7 +335,8 @@ impl Pid1 {
         let Some(finish) = &self.finish else { return };
         let report = Box::new(self.supervisor.report().unwrap_or_default());
         let exit_code = finish.exit_code;
-        self.connections.send(id, &FromEnclave::Finished { exit_code, report });
+        self.connections
+            .send(id, &FromEnclave::Finished { exit_code, report });
     }
 }
 
@@ -320,7 +357,9 @@ impl Pid1 {
         }
         // A short-lived process: its report may still be in the pipe.
         self.read_report(pid);
-        let Some(child) = self.children.remove(&pid) else { return };
+        let Some(child) = self.children.remove(&pid) else {
+            return;
+        };
         for pipe in &child.logs {
             pipe.drain_now();
         }
@@ -329,11 +368,24 @@ impl Pid1 {
     }
 
     fn read_report(&mut self, pid: Pid) {
-        let Some(child) = self.children.get_mut(&pid) else { return };
+        let Some(child) = self.children.get_mut(&pid) else {
+            return;
+        };
         let Some(report) = child.report.take() else { return };
         match report.read() {
-            None => self.step(Event::Started { pid }),
-            Some(report) => self.step(Event::StartFailed { pid, message: report.to_string() }),
+            None => {
+                let took = child.spawned.elapsed().as_secs_f64() * 1000.0;
+                let unit = child.unit;
+                log::info!(
+                    "{}: executing {took:.1} ms after its spawn",
+                    self.supervisor.unit_name(unit)
+                );
+                self.step(Event::Started { pid });
+            }
+            Some(report) => self.step(Event::StartFailed {
+                pid,
+                message: report.to_string(),
+            }),
         }
     }
 
@@ -353,7 +405,9 @@ impl Pid1 {
     }
 
     fn container(&self, unit: UnitId) -> Option<&ContainerPlan> {
-        let UnitId::Container(index) = unit else { return None };
+        let UnitId::Container(index) = unit else {
+            return None;
+        };
         self.plan.as_ref()?.containers.get(index)
     }
 
@@ -370,7 +424,10 @@ impl Pid1 {
     }
 
     fn pull(&mut self, unit: UnitId) -> Vec<Event> {
-        let Some(digest) = self.container(unit).map(|container| container.image_digest.clone()) else {
+        let Some(digest) = self
+            .container(unit)
+            .map(|container| container.image_digest.clone())
+        else {
             return Vec::new();
         };
         self.images.pull(unit, digest)
@@ -383,30 +440,52 @@ impl Pid1 {
         };
         match spawned {
             Ok(pid) => Event::Spawned { unit, pid },
-            Err((reason, message)) => Event::SpawnFailed { unit, reason, message },
+            Err((reason, message)) => Event::SpawnFailed {
+                unit,
+                reason,
+                message,
+            },
         }
     }
 
     fn spawn_service(&mut self, index: usize, attempt: u32) -> Result<Pid, (SpawnError, String)> {
+        let spawned = Instant::now();
         let started = self
             .services
             .start(index, &self.facts)
             .map_err(|error| (SpawnError::Create, format!("cannot start: {error}")))?;
         let unit = UnitId::Service(index);
-        Ok(self.adopt(started, Child { unit, attempt, report: None, logs: Vec::new() }))
+        Ok(self.adopt(
+            started,
+            Child {
+                unit,
+                attempt,
+                report: None,
+                logs: Vec::new(),
+                spawned,
+            },
+        ))
     }
 
     fn spawn_container(&mut self, unit: UnitId, attempt: u32) -> Result<Pid, (SpawnError, String)> {
         let create = |error: std::io::Error| (SpawnError::Create, format!("cannot create: {error}"));
-        let plan = self.plan.clone().ok_or((SpawnError::Create, "no Pod".to_owned()))?;
-        let container = self.container(unit).ok_or((SpawnError::Create, "no such container".to_owned()))?;
+        let plan = self
+            .plan
+            .clone()
+            .ok_or((SpawnError::Create, "no Pod".to_owned()))?;
+        let container = self
+            .container(unit)
+            .ok_or((SpawnError::Create, "no such container".to_owned()))?;
         let image = self
             .images
             .get(&container.image_digest)
             .ok_or((SpawnError::Create, "image is not unpacked".to_owned()))?;
         volume::set_up(&plan).map_err(|error| (SpawnError::Volume, error.0))?;
-        let around =
-            container::Surroundings { runtime: &self.runtime, owners: self.owners, attempt };
+        let around = container::Surroundings {
+            runtime: &self.runtime,
+            owners: self.owners,
+            attempt,
+        };
         let spec = container::describe(&plan, container, image, &around)
             .map_err(|message| (SpawnError::Config, message))?;
         let files = [
@@ -417,7 +496,11 @@ impl Pid1 {
         process::prepare(&layout::instance(&container.name, attempt), files).map_err(create)?;
         let (stdout, stdout_end) = fd::pipe().map_err(create)?;
         let (stderr, stderr_end) = fd::pipe().map_err(create)?;
-        let outputs = Outputs { stdout: &stdout_end, stderr: &stderr_end };
+        let outputs = Outputs {
+            stdout: &stdout_end,
+            stderr: &stderr_end,
+        };
+        let spawned = Instant::now();
         let started = process::start(&spec, Namespaces::Container, &outputs, &[]).map_err(create)?;
         let mut logs = Vec::new();
         for (fd, stream) in [(stdout, LogStream::Stdout), (stderr, LogStream::Stderr)] {
@@ -426,7 +509,16 @@ impl Pid1 {
             tokio::task::spawn_local(Rc::clone(&pipe).drain());
             logs.push(pipe);
         }
-        Ok(self.adopt(started, Child { unit, attempt, report: None, logs }))
+        Ok(self.adopt(
+            started,
+            Child {
+                unit,
+                attempt,
+                report: None,
+                logs,
+                spawned,
+            },
+        ))
     }
 
     fn adopt(&mut self, started: process::Started, mut child: Child) -> Pid {
@@ -446,14 +538,26 @@ impl Pid1 {
             }
             return;
         }
-        if !header.session.as_deref().is_some_and(|key| self.sessions.is_key(key)) {
+        if !header
+            .session
+            .as_deref()
+            .is_some_and(|key| self.sessions.is_key(key))
+        {
             self.refused += 1;
             return control::refuse(stream, StreamReply::NotYourSession);
         }
         match header.stream {
-            StreamKind::Logs { container, after, follow } => {
+            StreamKind::Logs {
+                container,
+                after,
+                follow,
+            } => {
                 self.log_streams += 1;
-                let request = LogRequest { container, after, follow };
+                let request = LogRequest {
+                    container,
+                    after,
+                    follow,
+                };
                 let (logs, inbox) = (Rc::clone(&self.logs), self.wishes.clone());
                 tokio::task::spawn_local(control::deliver_logs(stream, request, logs, inbox));
             }
@@ -469,8 +573,17 @@ impl Pid1 {
         let facts = self.facts.clone();
         tokio::task::spawn_local(async move {
             let mut stream = stream;
-            if link::write_reply(&mut stream, StreamReply::Accepted).await.is_ok() {
-                let _ = facts.send(Input::Blob { request, size, stream }).await;
+            if link::write_reply(&mut stream, StreamReply::Accepted)
+                .await
+                .is_ok()
+            {
+                let _ = facts
+                    .send(Input::Blob {
+                        request,
+                        size,
+                        stream,
+                    })
+                    .await;
             }
         });
     }
@@ -490,7 +603,12 @@ impl Pid1 {
         if let enclave::Input::Violation { reason, message } = input {
             return self.turn_away(id, reason, message);
         }
-        if let enclave::Input::Hello { session, events_after, .. } = input {
+        if let enclave::Input::Hello {
+            session,
+            events_after,
+            ..
+        } = input
+        {
             return self.greet(id, session.as_deref(), events_after);
         }
         if !self.connections.is_controller(id) {
@@ -533,10 +651,16 @@ impl Pid1 {
         };
         self.connections.send(id, &welcome);
         for event in self.journal.after(events_after) {
-            self.connections.send(id, &FromEnclave::Event { event: event.clone() });
+            self.connections
+                .send(id, &FromEnclave::Event { event: event.clone() });
         }
         if let Some(report) = self.supervisor.report() {
-            self.connections.send(id, &FromEnclave::Status { report: Box::new(report) });
+            self.connections.send(
+                id,
+                &FromEnclave::Status {
+                    report: Box::new(report),
+                },
+            );
         }
         self.ask_for_blob();
         self.send_finished(id);
@@ -546,7 +670,8 @@ impl Pid1 {
     fn turn_away(&mut self, id: ConnectionId, reason: RefusedReason, message: String) {
         self.refused += 1;
         log::info!("control: connection {}: {message}", id.0);
-        self.connections.send(id, &FromEnclave::Refused { reason, message });
+        self.connections
+            .send(id, &FromEnclave::Refused { reason, message });
         self.disconnected(id);
     }
 
@@ -566,7 +691,8 @@ impl Pid1 {
 
     fn ask_for_blob(&mut self) {
         if let Some((request, digest)) = self.images.wanted().cloned() {
-            self.connections.send_to_controller(&FromEnclave::NeedBlob { request, digest });
+            self.connections
+                .send_to_controller(&FromEnclave::NeedBlob { request, digest });
         }
     }
 
@@ -574,13 +700,17 @@ impl Pid1 {
         let answer = match Plan::from_bundle_bytes(bundle) {
             Err(rejection) => FromEnclave::Rejected { rejection },
             Ok((plan, warnings)) => match &self.plan {
-                Some(running) if running.digest != plan.digest => {
-                    FromEnclave::Rejected { rejection: already_running(&running.name) }
-                }
-                Some(_) => FromEnclave::Applied { digest: plan.digest.to_string(), warnings },
+                Some(running) if running.digest != plan.digest => FromEnclave::Rejected {
+                    rejection: already_running(&running.name),
+                },
+                Some(_) => FromEnclave::Applied {
+                    digest: plan.digest.to_string(),
+                    warnings,
+                },
                 None => {
                     let digest = plan.digest.to_string();
-                    self.connections.send(id, &FromEnclave::Applied { digest, warnings });
+                    self.connections
+                        .send(id, &FromEnclave::Applied { digest, warnings });
                     return self.accept(plan);
                 }
             },
@@ -589,14 +719,20 @@ impl Pid1 {
     }
 
     fn accept(&mut self, mut plan: Plan) {
-        log::info!("bundle {}: Pod {}/{} accepted", plan.digest, plan.namespace, plan.name);
+        log::info!(
+            "bundle {}: Pod {}/{} accepted",
+            plan.digest,
+            plan.namespace,
+            plan.name
+        );
         let uid = plan.uid.get_or_insert_with(|| self.runtime.uid.clone());
         self.runtime.uid.clone_from(uid);
         if let Err(error) = nix::unistd::sethostname(&plan.hostname) {
             log::warn!("cannot set the host name to {}: {error}", plan.hostname);
         }
         let ports = plan.containers.iter().flat_map(|container| &container.ports);
-        self.services.open_ports(ports.map(|port| port.container_port).collect());
+        self.services
+            .open_ports(ports.map(|port| port.container_port).collect());
         self.plan = Some(Rc::new(plan.clone()));
         self.step(Event::Accept(Box::new(plan)));
     }
@@ -623,9 +759,10 @@ fn already_running(name: &str) -> Rejection {
         errors: vec![Finding {
             object: format!("Pod/{name}"),
             path: String::new(),
-            message: "is already running with another bundle, which cannot be replaced: stop this enclave and \
+            message:
+                "is already running with another bundle, which cannot be replaced: stop this enclave and \
                       start a new one"
-                .to_owned(),
+                    .to_owned(),
         }],
     }
 }
@@ -635,5 +772,12 @@ fn pod_uid(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex = manifest_sync::digest::hex(&bytes);
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
 }

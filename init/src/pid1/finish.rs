@@ -31,7 +31,11 @@ pub(crate) enum Audience {
 impl Finish {
     /// The Pod ended at `now`.
     pub(crate) fn new(exit_code: u8, now: Time, audience: Audience) -> Self {
-        let mut finish = Self { exit_code, deadline: now, acknowledged: false };
+        let mut finish = Self {
+            exit_code,
+            deadline: now,
+            acknowledged: false,
+        };
         finish.audience_changed(now, audience);
         finish
     }
@@ -39,7 +43,12 @@ impl Finish {
     /// A controller came or went.
     pub(crate) fn audience_changed(&mut self, now: Time, audience: Audience) {
         if !self.acknowledged {
-            self.deadline = now + if audience == Audience::Present { ACKNOWLEDGE } else { PICK_UP };
+            self.deadline = now
+                + if audience == Audience::Present {
+                    ACKNOWLEDGE
+                } else {
+                    PICK_UP
+                };
         }
     }
 

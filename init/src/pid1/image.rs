@@ -73,7 +73,9 @@ impl Images {
 
     /// What the worker said. `Some` request must be passed on to the host.
     pub(crate) fn hear(&mut self, message: FromWorker) -> Vec<Event> {
-        let Some(worker) = &mut self.worker else { return Vec::new() };
+        let Some(worker) = &mut self.worker else {
+            return Vec::new();
+        };
         match message {
             FromWorker::NeedBlob { digest } => {
                 worker.wanted = Some((self.next_request, digest));
@@ -87,7 +89,10 @@ impl Images {
             }
             FromWorker::Failed { message } => {
                 let digest = worker.image.clone();
-                self.answer(&digest, |unit| Event::ImageFailed { unit, message: message.clone() })
+                self.answer(&digest, |unit| Event::ImageFailed {
+                    unit,
+                    message: message.clone(),
+                })
             }
         }
     }
@@ -108,7 +113,10 @@ impl Images {
     fn take_request(&mut self, request: u64) -> io::Result<&Worker> {
         let stale = || io::Error::new(io::ErrorKind::NotFound, "nobody waits for this blob");
         let worker = self.worker.as_mut().ok_or_else(stale)?;
-        worker.wanted.take_if(|(wanted, _)| *wanted == request).ok_or_else(stale)?;
+        worker
+            .wanted
+            .take_if(|(wanted, _)| *wanted == request)
+            .ok_or_else(stale)?;
         Ok(worker)
     }
 
@@ -117,9 +125,10 @@ impl Images {
         let worker = self.worker.take_if(|worker| worker.pid == pid)?;
         let mut events = self.drain(&worker);
         let message = "the unpack worker ended without a result; see the enclave's console".to_owned();
-        events.extend(
-            self.answer(&worker.image, |unit| Event::ImageFailed { unit, message: message.clone() }),
-        );
+        events.extend(self.answer(&worker.image, |unit| Event::ImageFailed {
+            unit,
+            message: message.clone(),
+        }));
         events.extend(self.start_next());
         Some(events)
     }
@@ -134,9 +143,12 @@ impl Images {
                     self.ready.insert(worker.image.clone(), image);
                     events.extend(self.answer(&worker.image, |unit| Event::ImageReady { unit }));
                 }
-                FromWorker::Failed { message } => events.extend(
-                    self.answer(&worker.image, |unit| Event::ImageFailed { unit, message: message.clone() }),
-                ),
+                FromWorker::Failed { message } => {
+                    events.extend(self.answer(&worker.image, |unit| Event::ImageFailed {
+                        unit,
+                        message: message.clone(),
+                    }));
+                }
             }
         }
         events
@@ -158,14 +170,17 @@ impl Images {
     fn start_next(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         while self.worker.is_none() {
-            let Some((_, digest)) = self.queue.front().cloned() else { break };
+            let Some((_, digest)) = self.queue.front().cloned() else {
+                break;
+            };
             match self.start(&digest) {
                 Ok(worker) => self.worker = Some(worker),
                 Err(error) => {
                     let message = format!("cannot start the unpack worker: {error}");
-                    events.extend(
-                        self.answer(&digest, |unit| Event::ImageFailed { unit, message: message.clone() }),
-                    );
+                    events.extend(self.answer(&digest, |unit| Event::ImageFailed {
+                        unit,
+                        message: message.clone(),
+                    }));
                 }
             }
         }
@@ -176,8 +191,12 @@ impl Images {
         let (ours, theirs) = fd::seqpacket_pair()?;
         let console = io::stderr();
         let null = std::fs::File::open("/dev/null")?;
-        let fds =
-            [(null.as_fd(), 0), (console.as_fd(), 1), (console.as_fd(), 2), (theirs.as_fd(), WORKER_FD)];
+        let fds = [
+            (null.as_fd(), 0),
+            (console.as_fd(), 1),
+            (console.as_fd(), 2),
+            (theirs.as_fd(), WORKER_FD),
+        ];
         let pid = spawn("unpack", &[], Namespaces::Inherited, &fds, &[])?;
         fd::set_nonblocking(&ours, true)?;
         let socket = Rc::new(fd::watch(ours)?);
@@ -191,13 +210,20 @@ impl Images {
             return Err(error);
         }
         tokio::task::spawn_local(listen(Rc::clone(&socket), self.inbox.clone()));
-        Ok(Worker { pid, socket, image: image.clone(), wanted: None })
+        Ok(Worker {
+            pid,
+            socket,
+            image: image.clone(),
+            wanted: None,
+        })
     }
 }
 
 async fn listen(socket: Rc<AsyncFd<OwnedFd>>, inbox: Sender<Input>) {
     loop {
-        let Ok(mut ready) = socket.readable().await else { return };
+        let Ok(mut ready) = socket.readable().await else {
+            return;
+        };
         match ready.try_io(|socket| receive(socket.get_ref())) {
             Ok(Ok(Some(message))) => {
                 if inbox.send(Input::Worker(message)).await.is_err() {
@@ -217,7 +243,9 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<FromWorker>> {
     if count == 0 {
         return Ok(None);
     }
-    serde_json::from_slice(&packet[..count]).map(Some).map_err(io::Error::from)
+    serde_json::from_slice(&packet[..count])
+        .map(Some)
+        .map_err(io::Error::from)
 }
 
 fn send(socket: &AsyncFd<OwnedFd>, message: &ToWorker, attached: Option<&OwnedFd>) -> io::Result<()> {

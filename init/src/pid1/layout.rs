@@ -17,7 +17,10 @@ pub(crate) fn create() -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     for path in [STORE, VOLUMES, CONTAINERS] {
         // Traversable, so that a process of any uid reaches what is bound into its container.
-        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(path)?;
     }
     std::fs::DirBuilder::new().recursive(true).create(SHM)?;
     std::fs::set_permissions(SHM, std::fs::Permissions::from_mode(0o1777))
@@ -25,7 +28,9 @@ pub(crate) fn create() -> io::Result<()> {
 
 /// Directory of one instance of a container.
 pub(crate) fn instance(container: &str, attempt: u32) -> PathBuf {
-    PathBuf::from(CONTAINERS).join(container).join(attempt.to_string())
+    PathBuf::from(CONTAINERS)
+        .join(container)
+        .join(attempt.to_string())
 }
 
 /// Directory of one volume.

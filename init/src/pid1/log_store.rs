@@ -79,7 +79,9 @@ impl LogStore {
         ring.bytes += record.bytes.len() + RECORD_OVERHEAD;
         ring.records.push_back(record);
         while ring.bytes > self.ring_bytes && ring.records.len() > 1 {
-            let Some(old) = ring.records.pop_front() else { break };
+            let Some(old) = ring.records.pop_front() else {
+                break;
+            };
             ring.bytes -= old.bytes.len() + RECORD_OVERHEAD;
             self.dropped_bytes += old.bytes.len() as u64;
         }
@@ -90,10 +92,16 @@ impl LogStore {
     /// a notice for every gap. Empty: nothing new.
     pub(crate) fn read_after(&self, after: u64, container: Option<&str>, max_bytes: usize) -> Vec<Entry> {
         let wanted = |name: &str| container.is_none_or(|wanted| wanted == name);
-        let rings: Vec<&Ring> =
-            self.rings.iter().filter(|(name, _)| wanted(name)).map(|(_, ring)| ring).collect();
-        let mut cursors: Vec<usize> =
-            rings.iter().map(|ring| ring.records.partition_point(|record| record.sequence <= after)).collect();
+        let rings: Vec<&Ring> = self
+            .rings
+            .iter()
+            .filter(|(name, _)| wanted(name))
+            .map(|(_, ring)| ring)
+            .collect();
+        let mut cursors: Vec<usize> = rings
+            .iter()
+            .map(|ring| ring.records.partition_point(|record| record.sequence <= after))
+            .collect();
         let (mut entries, mut bytes, mut last) = (Vec::new(), 0, after);
         while bytes < max_bytes {
             let next = rings
@@ -120,8 +128,15 @@ impl LogStore {
 
     /// The last lines of one instance, for a termination message (K-333).
     pub(crate) fn tail(&self, container: &str, attempt: u32) -> String {
-        let Some(ring) = self.rings.get(container) else { return String::new() };
-        let lines = ring.records.iter().rev().take_while(|record| record.attempt == attempt).take(TAIL_LINES);
+        let Some(ring) = self.rings.get(container) else {
+            return String::new();
+        };
+        let lines = ring
+            .records
+            .iter()
+            .rev()
+            .take_while(|record| record.attempt == attempt)
+            .take(TAIL_LINES);
         let mut text = Vec::new();
         for record in lines {
             let mut line = record.bytes.clone();
@@ -171,7 +186,9 @@ impl LogPipe {
     /// Reads until the other end is closed. One chunk a turn, so that a flood starves nobody.
     pub(crate) async fn drain(self: Rc<Self>) {
         loop {
-            let Ok(mut ready) = self.fd.readable().await else { return };
+            let Ok(mut ready) = self.fd.readable().await else {
+                return;
+            };
             match ready.try_io(|fd| self.read_chunk(fd.get_ref())) {
                 Ok(Ok(0)) => {
                     self.finish_line();
@@ -234,7 +251,9 @@ impl LogPipe {
     }
 
     fn emit(&self, partial: Partial) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         self.store.borrow_mut().push(LogRecord {
             sequence: 0,
             time_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
@@ -311,9 +330,15 @@ mod tests {
     #[test]
     fn the_tail_has_the_last_lines_of_one_instance_only() {
         let mut store = LogStore::new(1 << 20);
-        store.push(LogRecord { attempt: 0, ..record("a", "old") });
+        store.push(LogRecord {
+            attempt: 0,
+            ..record("a", "old")
+        });
         for number in 0..100 {
-            store.push(LogRecord { attempt: 1, ..record("a", &format!("line {number}")) });
+            store.push(LogRecord {
+                attempt: 1,
+                ..record("a", &format!("line {number}"))
+            });
         }
         let tail = store.tail("a", 1);
         assert_eq!(tail.lines().count(), TAIL_LINES);

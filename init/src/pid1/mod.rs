@@ -65,6 +65,9 @@ fn run(booted: boot::Booted) -> ExitCode {
 fn announce_panics() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        let _ = writeln!(std::io::stderr(), "cloister-init: internal error at {place}: the enclave ends");
+        let _ = writeln!(
+            std::io::stderr(),
+            "cloister-init: internal error at {place}: the enclave ends"
+        );
     }));
 }

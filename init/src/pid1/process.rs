@@ -118,9 +118,12 @@ pub(crate) fn termination_message(instance: &Path) -> String {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = std::fs::File::open(instance.join(TERMINATION_LOG))?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TERMINATION_MESSAGE_BYTES as u64)))?;
+        file.seek(SeekFrom::Start(
+            length.saturating_sub(TERMINATION_MESSAGE_BYTES as u64),
+        ))?;
         let mut bytes = Vec::new();
-        file.take(TERMINATION_MESSAGE_BYTES as u64).read_to_end(&mut bytes)?;
+        file.take(TERMINATION_MESSAGE_BYTES as u64)
+            .read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()

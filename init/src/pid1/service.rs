@@ -48,7 +48,11 @@ impl Services {
     pub(crate) fn new(config: &EnclaveConfig, owners: Owners, session: String, listener: OwnedFd) -> Self {
         let net = Service {
             name: "net".to_owned(),
-            command: vec!["/proc/self/exe".to_owned(), "net".to_owned(), config.listen.to_string()],
+            command: vec![
+                "/proc/self/exe".to_owned(),
+                "net".to_owned(),
+                config.listen.to_string(),
+            ],
             uid: NET_UID,
             readiness: Readiness::Notify,
         };
@@ -56,15 +60,29 @@ impl Services {
             name: service.name.clone(),
             command: service.command.clone(),
             uid: service.uid,
-            readiness: if service.notify { Readiness::Notify } else { Readiness::Exec },
+            readiness: if service.notify {
+                Readiness::Notify
+            } else {
+                Readiness::Exec
+            },
         });
         let list = std::iter::once(net).chain(configured).collect();
-        Self { list, owners, listener, net: None, session, ports: Vec::new() }
+        Self {
+            list,
+            owners,
+            listener,
+            net: None,
+            session,
+            ports: Vec::new(),
+        }
     }
 
     /// What the supervisor is told at boot.
     pub(crate) fn declarations(&self) -> Vec<(String, Readiness)> {
-        self.list.iter().map(|service| (service.name.clone(), service.readiness)).collect()
+        self.list
+            .iter()
+            .map(|service| (service.name.clone(), service.readiness))
+            .collect()
     }
 
     /// Starts one.
@@ -78,7 +96,10 @@ impl Services {
         let (socket, socket_end) = fd::seqpacket_pair()?;
         fd::set_nonblocking(&socket, true)?;
         let console = io::stderr();
-        let outputs = Outputs { stdout: &console, stderr: &console };
+        let outputs = Outputs {
+            stdout: &console,
+            stderr: &console,
+        };
         let kept = [&socket_end, &notify_end, &self.listener];
         // Only `net` may have the listener.
         let kept = if index == NET { &kept[..] } else { &kept[..2] };
@@ -87,8 +108,12 @@ impl Services {
         watch_notify(notify, started.pid, inbox.clone())?;
         if index == NET {
             self.net = Some(socket);
-            self.tell(&ToNet::Session { key: self.session.clone() });
-            self.tell(&ToNet::Pod { ports: self.ports.clone() });
+            self.tell(&ToNet::Session {
+                key: self.session.clone(),
+            });
+            self.tell(&ToNet::Pod {
+                ports: self.ports.clone(),
+            });
         }
         Ok(started)
     }
@@ -96,7 +121,9 @@ impl Services {
     /// The Pod's ports: what `net` may connect to.
     pub(crate) fn open_ports(&mut self, ports: Vec<u16>) {
         self.ports = ports;
-        self.tell(&ToNet::Pod { ports: self.ports.clone() });
+        self.tell(&ToNet::Pod {
+            ports: self.ports.clone(),
+        });
     }
 
     fn tell(&self, message: &ToNet) {
@@ -122,7 +149,11 @@ fn spec(service: &Service, owners: Owners, kept: usize) -> ChildSpec {
         argv: service.command.clone(),
         env: vec![("NOTIFY_FD".to_owned(), NOTIFY_FD.to_string())],
         cwd: "/".to_owned(),
-        user: UserSpec { run_as_user: Some(uid), run_as_group: Some(uid), ..UserSpec::default() },
+        user: UserSpec {
+            run_as_user: Some(uid),
+            run_as_group: Some(uid),
+            ..UserSpec::default()
+        },
         capabilities: Vec::new(),
         no_new_privileges: true,
         umask: 0o077,
@@ -137,7 +168,9 @@ fn watch_notify(pipe: OwnedFd, pid: Pid, inbox: Sender<Input>) -> io::Result<()>
     tokio::task::spawn_local(async move {
         let mut byte = [0];
         loop {
-            let Ok(mut ready) = pipe.readable().await else { return };
+            let Ok(mut ready) = pipe.readable().await else {
+                return;
+            };
             match ready.try_io(|pipe| Ok(nix::unistd::read(pipe.as_fd(), &mut byte)?)) {
                 Ok(Ok(1..)) => {
                     let _ = inbox.send(Input::ServiceReady(pid)).await;

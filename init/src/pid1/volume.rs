@@ -26,7 +26,10 @@ pub(crate) fn set_up(plan: &Plan) -> Result<(), SetUpError> {
         make(plan, volume, &path).map_err(|reason| {
             // A half-made volume would look complete at the next try.
             let _ = fs::remove_dir_all(&path);
-            SetUpError(format!("MountVolume.SetUp failed for volume \"{}\" : {reason}", volume.name))
+            SetUpError(format!(
+                "MountVolume.SetUp failed for volume \"{}\" : {reason}",
+                volume.name
+            ))
         })?;
     }
     Ok(())
@@ -37,7 +40,12 @@ fn make(plan: &Plan, volume: &VolumePlan, path: &Path) -> Result<(), String> {
         VolumeSource::EmptyDir { size_limit } => {
             empty_dir(path, *size_limit, plan.fs_group).map_err(|error| error.to_string())
         }
-        VolumeSource::Object { source, items, default_mode, optional } => {
+        VolumeSource::Object {
+            source,
+            items,
+            default_mode,
+            optional,
+        } => {
             let files = volume::payload(plan, source, items, *default_mode, *optional)?;
             object(path, &files, plan.fs_group).map_err(|error| error.to_string())
         }
@@ -86,5 +94,8 @@ fn object(path: &Path, files: &BTreeMap<String, (Vec<u8>, u32)>, fs_group: Optio
     }
     symlink(stamp, path.join("..data"))?;
     chown(path, None, group)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(if group.is_some() { 0o2775 } else { 0o755 }))
+    fs::set_permissions(
+        path,
+        fs::Permissions::from_mode(if group.is_some() { 0o2775 } else { 0o755 }),
+    )
 }

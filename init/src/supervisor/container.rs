@@ -195,6 +195,14 @@ impl Container {
             "Failed",
             format!("Failed to pull image \"{image}\": {error}"),
         );
+        if reason == "ImagePullBackOff" {
+            out.emit(
+                self.unit,
+                Normal,
+                "BackOff",
+                format!("Back-off pulling image \"{image}\""),
+            );
+        }
         out.emit(self.unit, Warning, "Failed", format!("Error: {reason}"));
         let until = out.now + self.pull.next();
         self.state = State::Waiting {
@@ -398,6 +406,7 @@ impl Container {
                 self.terminate(pid, out);
             }
             State::Starting {
+                error: None,
                 pid,
                 kill_at: kill_at @ None,
                 ..
@@ -456,22 +465,16 @@ impl Container {
             State::Starting {
                 pid,
                 since,
-                error,
                 kill_at: Some(kill_at),
+                ..
             } if *kill_at <= out.now => {
                 out.actions.push(Action::Kill(*pid));
-                self.state = match error {
-                    None => State::Stopping {
-                        pid: *pid,
-                        since: *since,
-                        kill_at: None,
-                    },
-                    Some(_) => State::Starting {
-                        pid: *pid,
-                        since: *since,
-                        error: error.clone(),
-                        kill_at: None,
-                    },
+                let error = Some("killed before its program was executed".to_owned());
+                self.state = State::Starting {
+                    pid: *pid,
+                    since: *since,
+                    error,
+                    kill_at: None,
                 };
             }
             State::Stopping {

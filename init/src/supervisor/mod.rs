@@ -302,7 +302,7 @@ impl Supervisor {
             }
             service.advance(out);
         }
-        let ready = !self.services.is_empty() && self.services.iter().all(Service::is_ready);
+        let ready = self.services_are_ready();
         if let Some(pod) = &mut self.pod {
             if ended && pod.phase == PodEnd::Running {
                 pod.phase = PodEnd::Ended;
@@ -323,6 +323,10 @@ impl Supervisor {
         }
     }
 
+    fn services_are_ready(&self) -> bool {
+        self.services.iter().all(Service::is_ready)
+    }
+
     fn pod_has_ended(&self) -> bool {
         match &self.pod {
             Some(pod) => pod.containers.iter().all(Container::is_over),
@@ -341,8 +345,8 @@ impl Supervisor {
     }
 
     fn publish(&mut self, out: &mut Output<'_>) {
+        let ready = self.services_are_ready();
         let Some(pod) = &self.pod else { return };
-        let ready = self.services.iter().all(Service::is_ready);
         if self.publisher.update(pod, &self.identity, ready, out.now) {
             out.actions.push(Action::StatusChanged);
         }

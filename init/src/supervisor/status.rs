@@ -13,6 +13,8 @@ use super::container::{Container, Reason, State, Termination};
 use super::time::Time;
 use super::{Identity, Pod, PodEnd};
 
+const SANDBOX: &str = "PodReadyToStartContainers";
+
 /// Makes reports and remembers the last.
 #[derive(Debug)]
 pub(super) struct Publisher {
@@ -145,9 +147,11 @@ impl Publisher {
             }
         };
         let initialized = (phase == Phase::Succeeded).then_some("PodCompleted");
-        let sandbox = services_ready && pod.phase == PodEnd::Running;
+        // K-277: once there, it stays until the Pod is over; a service that is started again does not take it away.
+        let was_ready = self.since.get(SANDBOX).is_some_and(|(held, _)| *held);
+        let sandbox = (services_ready || was_ready) && pod.phase == PodEnd::Running;
         vec![
-            self.condition("PodReadyToStartContainers", sandbox, None, None, now),
+            self.condition(SANDBOX, sandbox, None, None, now),
             self.condition("Initialized", true, initialized, None, now),
             self.condition("Ready", ready, reason, message.clone(), now),
             self.condition("ContainersReady", ready, reason, message, now),

@@ -5,12 +5,12 @@ use std::io::{self, IoSlice, IoSliceMut, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl};
-use tokio::io::unix::AsyncFd;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
     socketpair,
 };
+use tokio::io::unix::AsyncFd;
 
 /// A descriptor that our parent left open for us under an agreed number. Close-on-exec from now on. `None`: it is not
 /// open.
@@ -124,8 +124,8 @@ pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 const FIRST_OUT_OF_THE_WAY: i32 = 64;
 
 /// The same file under a high number, out of the way of descriptors that a program wants.
-pub(crate) fn move_up(fd: OwnedFd) -> io::Result<OwnedFd> {
-    let moved = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(FIRST_OUT_OF_THE_WAY))?;
+pub(crate) fn move_up(fd: &OwnedFd) -> io::Result<OwnedFd> {
+    let moved = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(FIRST_OUT_OF_THE_WAY))?;
     // SAFETY: fcntl has just made this descriptor; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(moved) })
 }

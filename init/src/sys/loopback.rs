@@ -6,6 +6,10 @@ use std::os::fd::AsRawFd as _;
 use nix::libc::{self, c_char, c_short};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+/// `IFF_UP` in the width of the flags.
+#[expect(clippy::cast_possible_truncation, reason = "it is bit 0")]
+const IFF_UP: c_short = libc::IFF_UP as c_short;
+
 /// Brings `lo` up, which gives it 127.0.0.1 and ::1 (netdevice(7)). One pair of ioctls instead of a netlink library.
 pub(crate) fn up() -> io::Result<()> {
     let socket = socket(
@@ -24,7 +28,7 @@ pub(crate) fn up() -> io::Result<()> {
     check(got)?;
     // SAFETY: SIOCGIFFLAGS has just written this member of the union.
     let flags = unsafe { request.ifr_ifru.ifru_flags };
-    request.ifr_ifru.ifru_flags = flags | libc::IFF_UP as c_short;
+    request.ifr_ifru.ifru_flags = flags | IFF_UP;
     // SAFETY: the kernel reads a request that outlives the call.
     let set = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
     check(set)

@@ -6,8 +6,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 pub(crate) fn power_off() {
     nix::unistd::sync();
     for mode in [RebootMode::RB_POWER_OFF, RebootMode::RB_AUTOBOOT] {
-        if let Err(error) = reboot(mode) {
-            log::error!("reboot({mode:?}): {error}");
-        }
+        let Err(error) = reboot(mode);
+        log::error!("reboot({mode:?}): {error}");
     }
 }

@@ -10,7 +10,7 @@ pub(crate) fn reap(mut ended: impl FnMut(Pid, ExitStatus)) {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, code)) => ended(pid.as_raw(), ExitStatus::Code(code)),
             Ok(WaitStatus::Signaled(pid, signal, _core)) => {
-                ended(pid.as_raw(), ExitStatus::Signal(signal as i32))
+                ended(pid.as_raw(), ExitStatus::Signal(signal as i32));
             }
             Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => return,
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
