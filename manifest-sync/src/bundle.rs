@@ -193,7 +193,7 @@ fn base64(text: &str) -> Option<Vec<u8>> {
         .strip_suffix(b"==")
         .or_else(|| clean.strip_suffix(b"="))
         .unwrap_or(&clean);
-    if clean.len() % 4 != 0 {
+    if !clean.len().is_multiple_of(4) {
         return None;
     }
     let (mut out, mut held, mut bits) = (Vec::new(), 0u32, 0u32);

@@ -32,14 +32,14 @@ impl<'a> Node<'a> {
     }
 
     /// Records an error here; beyond the bound of a rejection nothing is kept.
-    pub fn error(&self, message: impl Into<String>) {
+    pub(crate) fn error(&self, message: impl Into<String>) {
         let mut report = self.report.borrow_mut();
         if report.errors.len() < crate::reject::Rejection::MAX_FINDINGS {
             report.errors.push(self.finding(message));
         }
     }
 
-    pub fn warn(&self, message: impl Into<String>) {
+    pub(crate) fn warn(&self, message: impl Into<String>) {
         let mut report = self.report.borrow_mut();
         if report.warnings.len() < crate::reject::Rejection::MAX_FINDINGS {
             report.warnings.push(self.finding(message));
@@ -58,7 +58,7 @@ impl<'a> Node<'a> {
         self.error(format!("expected {what}, found {found}"));
     }
 
-    pub fn text(&self) -> Option<String> {
+    pub(crate) fn text(&self) -> Option<String> {
         match self.value.as_str() {
             Some(text) if text.contains('\0') => self.error("must not contain a NUL character"),
             Some(text) => return Some(text.to_owned()),
@@ -67,14 +67,14 @@ impl<'a> Node<'a> {
         None
     }
 
-    pub fn flag(&self) -> Option<bool> {
+    pub(crate) fn flag(&self) -> Option<bool> {
         if !self.value.is_boolean() {
             self.expected("a boolean");
         }
         self.value.as_bool()
     }
 
-    pub fn int(&self, min: i64, max: i64) -> Option<i64> {
+    pub(crate) fn int(&self, min: i64, max: i64) -> Option<i64> {
         match self.value.as_i64() {
             Some(number) if (min..=max).contains(&number) => return Some(number),
             Some(number) => self.error(format!("{number} is out of range: expected {min} to {max}")),
@@ -83,12 +83,12 @@ impl<'a> Node<'a> {
         None
     }
 
-    pub fn unsigned(&self, min: u32, max: u32) -> Option<u32> {
+    pub(crate) fn unsigned(&self, min: u32, max: u32) -> Option<u32> {
         self.int(min.into(), max.into())
             .and_then(|n| u32::try_from(n).ok())
     }
 
-    pub fn list(&self, max: usize) -> Vec<Node<'a>> {
+    pub(crate) fn list(&self, max: usize) -> Vec<Node<'a>> {
         let Some(list) = self.value.as_array() else {
             self.expected("a list");
             return Vec::new();
@@ -107,12 +107,12 @@ impl<'a> Node<'a> {
             .collect()
     }
 
-    pub fn texts(&self, max: usize) -> Vec<String> {
+    pub(crate) fn texts(&self, max: usize) -> Vec<String> {
         self.list(max).iter().filter_map(Node::text).collect()
     }
 
     /// The entries of a map with free keys.
-    pub fn entries(&self) -> Vec<(String, Node<'a>)> {
+    pub(crate) fn entries(&self) -> Vec<(String, Node<'a>)> {
         let Some(map) = self.value.as_object() else {
             self.expected("an object");
             return Vec::new();
@@ -132,7 +132,7 @@ impl<'a> Node<'a> {
     }
 
     /// Checks the keys of an object with fixed fields; use [`Node::get`] afterwards.
-    pub fn fields(&self, known: &[&str], harmless: &[&str], unsupported: &[&str]) {
+    pub(crate) fn fields(&self, known: &[&str], harmless: &[&str], unsupported: &[&str]) {
         let Some(map) = self.value.as_object() else {
             return self.expected("an object");
         };
@@ -170,7 +170,7 @@ impl<'a> Node<'a> {
     }
 
     /// A field; null counts as absent, as in Kubernetes.
-    pub fn get(&self, name: &str) -> Option<Node<'a>> {
+    pub(crate) fn get(&self, name: &str) -> Option<Node<'a>> {
         self.value
             .get(name)
             .filter(|value| !value.is_null())
@@ -178,7 +178,7 @@ impl<'a> Node<'a> {
     }
 
     /// A text field that must be there.
-    pub fn required(&self, name: &str) -> Option<String> {
+    pub(crate) fn required(&self, name: &str) -> Option<String> {
         match self.get(name) {
             Some(node) => node.text(),
             None => {
@@ -188,15 +188,15 @@ impl<'a> Node<'a> {
         }
     }
 
-    pub fn text_of(&self, name: &str) -> Option<String> {
+    pub(crate) fn text_of(&self, name: &str) -> Option<String> {
         self.get(name)?.text()
     }
 
-    pub fn flag_of(&self, name: &str) -> Option<bool> {
+    pub(crate) fn flag_of(&self, name: &str) -> Option<bool> {
         self.get(name)?.flag()
     }
 
-    pub fn list_of(&self, name: &str, max: usize) -> Vec<Node<'a>> {
+    pub(crate) fn list_of(&self, name: &str, max: usize) -> Vec<Node<'a>> {
         self.get(name).map(|node| node.list(max)).unwrap_or_default()
     }
 }

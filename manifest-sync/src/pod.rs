@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decode::Node;
 use crate::digest::{BundleDigest, Digest};
-use crate::plan::*;
+use crate::plan::{
+    ContainerPlan, DnsPlan, EnvFrom, EnvValue, EnvVar, KeyToPath, MountPlan, ObjectRef, Plan, PortPlan,
+    RestartPolicy, RestartRule, RuleOperator, SecurityPlan, VolumePlan, VolumeSource,
+};
 
 /// Checks ObjectMeta; returns its labels and annotations.
 pub(crate) fn metadata(node: &Node<'_>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
@@ -22,12 +25,10 @@ pub(crate) fn metadata(node: &Node<'_>) -> (BTreeMap<String, String>, BTreeMap<S
         ],
         &["deletionTimestamp", "deletionGracePeriodSeconds"],
     );
-    if let Some(name) = node.required("name") {
-        if name.len() > 253 || !name.split('.').all(label) {
-            node.error(
-                "the name must be a DNS subdomain: lower-case letters, digits, `-` and `.`, at most 253",
-            );
-        }
+    if let Some(name) = node.required("name")
+        && (name.len() > 253 || !name.split('.').all(label))
+    {
+        node.error("the name must be a DNS subdomain: lower-case letters, digits, `-` and `.`, at most 253");
     }
     let map = |field| {
         node.get(field)
@@ -637,7 +638,7 @@ fn port(node: &Node<'_>) -> Option<PortPlan> {
         &["hostIP"],
     );
     if node.text_of("protocol").is_some_and(|p| p != "TCP") {
-        node.error("only TCP is supported by this release");
+        node.error("protocol UDP or SCTP is not supported by this release: only TCP");
     }
     let number = |field| {
         node.get(field)

@@ -154,7 +154,7 @@ fn latencies(product: &Product, program: &Path) -> Result<Vec<Row>> {
     let (ours_spawn, ours_replace) = (median(spawned), median(replaced));
     let bare = median(
         (0..SAMPLES)
-            .map(|_| timed(&mut Command::new(program).args(["exit", "0"])))
+            .map(|_| timed(Command::new(program).args(["exit", "0"])))
             .collect::<Result<_>>()?,
     );
     let crun = crun(program);

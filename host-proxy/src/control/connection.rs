@@ -84,7 +84,7 @@ pub(super) async fn connect(
 ) -> Result<Connection, ConnectError> {
     let failed = |error: &dyn std::error::Error| ConnectError::Failed(error.to_string());
     let stream = enclave
-        .open(CONTROL_PORT, None, StreamKind::Control)
+        .open(CONTROL_PORT, None, StreamKind::Control {})
         .await
         .map_err(|error| match error {
             OpenError::Refused(manifest_sync::link::StreamReply::Version) => ConnectError::Refused {

@@ -215,7 +215,7 @@ impl<'a> Conversation<'a> {
         {
             log::warn!("the last logs did not come out in time");
         }
-        self.send(ToEnclave::FinishedAck);
+        self.send(ToEnclave::FinishedAck {});
         self.connection.flush().await;
         self.control
             .publisher

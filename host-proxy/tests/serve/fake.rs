@@ -99,7 +99,7 @@ impl Inner {
             .session
             .as_deref()
             .is_some_and(|key| self.sessions.lock().expect("lock").is_key(key));
-        if header.stream != StreamKind::Control && !key_is_right {
+        if header.stream != (StreamKind::Control {}) && !key_is_right {
             let _ = write_reply(&mut stream, StreamReply::NotYourSession).await;
             return;
         }
@@ -111,7 +111,7 @@ impl Inner {
             .await
             .expect("a reply");
         match header.stream {
-            StreamKind::Control => self.control(stream).await,
+            StreamKind::Control {} => self.control(stream).await,
             StreamKind::Logs { after, follow, .. } => logs(stream, after, follow).await,
             StreamKind::Blob { size, .. } => {
                 let mut blob = Vec::new();

@@ -17,7 +17,7 @@ use manifest_sync::link::{self, Address, Listener, Stream, StreamKind, StreamRep
 use manifest_sync::protocol::session::Sessions;
 use manifest_sync::relay::{self, Options};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use self::message::ToNet;
@@ -37,6 +37,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(3600);
 /// Streams at once; each costs two descriptors.
 const MAX_STREAMS: usize = 4096;
+/// Connections in their handshake at once: anybody can make one, so a slow one must not take a stream's place.
+const MAX_HANDSHAKES: usize = 1024;
 /// Pause after an error of accept(2).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Largest packet of PID 1: a session key, or 65,535 ports.
@@ -108,18 +110,17 @@ async fn listen_to_pid1(socket: OwnedFd, rules: &RefCell<Rules>) -> io::Result<(
 }
 
 async fn accept(mut listener: Listener, rules: Rc<RefCell<Rules>>) {
-    let permits = Arc::new(Semaphore::new(MAX_STREAMS));
+    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let streams = Arc::new(Semaphore::new(MAX_STREAMS));
     loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
             Ok(stream) => {
-                let rules = Rc::clone(&rules);
-                tokio::task::spawn_local(async move {
-                    carry(stream, &rules).await;
-                    drop(permit);
-                });
+                // Above the limit a connection is closed: waiting would let strangers keep everybody out.
+                let Ok(handshake) = Arc::clone(&handshakes).try_acquire_owned() else {
+                    continue;
+                };
+                let (rules, streams) = (Rc::clone(&rules), Arc::clone(&streams));
+                tokio::task::spawn_local(carry(stream, rules, handshake, streams));
             }
             Err(error) => {
                 log::warn!("accept: {error}");
@@ -130,12 +131,21 @@ async fn accept(mut listener: Listener, rules: Rc<RefCell<Rules>>) {
 }
 
 /// One stream, from its header to its end.
-async fn carry(mut stream: Stream, rules: &RefCell<Rules>) {
-    let target = match timeout(HANDSHAKE, open(&mut stream, rules)).await {
+async fn carry(
+    mut stream: Stream,
+    rules: Rc<RefCell<Rules>>,
+    handshake: OwnedSemaphorePermit,
+    streams: Arc<Semaphore>,
+) {
+    let target = match timeout(HANDSHAKE, open(&mut stream, &rules)).await {
         Ok(Ok(target)) => target,
         Ok(Err(reply)) => return refuse(stream, reply).await,
         Err(_elapsed) => return refuse(stream, StreamReply::Timeout).await,
     };
+    let Ok(_permit) = streams.try_acquire_owned() else {
+        return refuse(stream, StreamReply::Busy).await;
+    };
+    drop(handshake);
     if link::write_reply(&mut stream, StreamReply::Accepted)
         .await
         .is_err()

@@ -532,7 +532,7 @@ impl Pid1 {
 // The host.
 impl Pid1 {
     fn connected(&mut self, header: StreamHeader, stream: Stream) {
-        if header.stream == StreamKind::Control {
+        if header.stream == (StreamKind::Control {}) {
             if !self.connections.open(stream, self.wishes.clone()) {
                 self.refused += 1;
             }
@@ -562,7 +562,7 @@ impl Pid1 {
                 tokio::task::spawn_local(control::deliver_logs(stream, request, logs, inbox));
             }
             StreamKind::Blob { request, size } => self.blob_arrived(request, size, stream),
-            StreamKind::Control | StreamKind::Ingress { .. } => {
+            StreamKind::Control {} | StreamKind::Ingress { .. } => {
                 self.refused += 1;
                 control::refuse(stream, StreamReply::Malformed);
             }

@@ -44,7 +44,7 @@ impl StreamHeader {
 )]
 pub enum StreamKind {
     /// The control conversation.
-    Control,
+    Control {},
     /// Log records, enclave to host.
     Logs {
         /// Only this container; `None`: all.
@@ -218,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn headers_are_read_as_they_were_written() {
         let kinds = [
-            StreamKind::Control,
+            StreamKind::Control {},
             StreamKind::Logs {
                 container: Some("web".into()),
                 after: 7,

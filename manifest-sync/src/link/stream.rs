@@ -132,15 +132,6 @@ impl Stream {
         self.half_close
     }
 
-    /// Waits until there may be something to read, without reading.
-    pub async fn readable(&self) -> io::Result<()> {
-        match &self.socket {
-            Socket::Unix(socket) => socket.readable().await,
-            // tokio-vsock has no readiness of its own: reading decides.
-            Socket::Vsock(_) => Ok(()),
-        }
-    }
-
     /// The descriptor itself, to be passed to another process. It is non-blocking.
     pub fn into_std_fd(self) -> io::Result<OwnedFd> {
         match self.socket {

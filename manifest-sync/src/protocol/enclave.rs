@@ -151,7 +151,7 @@ impl Conversation {
             }
             ToEnclave::BlobUnavailable { request, message } => Input::BlobUnavailable { request, message },
             ToEnclave::Stop { grace_seconds } => Input::Stop { grace_seconds },
-            ToEnclave::FinishedAck => Input::FinishedAck,
+            ToEnclave::FinishedAck {} => Input::FinishedAck,
             ToEnclave::Ping { nonce } => Input::Ping { nonce },
         })
     }

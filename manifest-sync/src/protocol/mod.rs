@@ -65,7 +65,7 @@ pub enum ToEnclave {
         grace_seconds: Option<u32>,
     },
     /// The final status has arrived; the enclave may end.
-    FinishedAck,
+    FinishedAck {},
     /// Answered by [`FromEnclave::Pong`].
     Ping {
         /// Returned.

@@ -37,7 +37,7 @@ fn host_side() -> (Vec<u8>, Vec<Input>) {
         ToEnclave::Stop {
             grace_seconds: Some(3),
         },
-        ToEnclave::FinishedAck,
+        ToEnclave::FinishedAck {},
     ] {
         bytes.extend(host::encode(&message));
     }
@@ -104,7 +104,7 @@ fn nonsense_ends_the_conversation_with_one_reason() {
     let after_hello = |bytes: Vec<u8>| [host::encode(&hello()), bytes].concat();
     let cases = [
         (
-            host::encode(&ToEnclave::FinishedAck),
+            host::encode(&ToEnclave::FinishedAck {}),
             RefusedReason::Malformed,
             "first message must be Hello",
         ),
@@ -195,7 +195,7 @@ fn messages_look_the_same_in_every_release() {
             r#"{"type":"stop","graceSeconds":5}"#.to_owned(),
         ),
         (
-            super::json(&ToEnclave::FinishedAck),
+            super::json(&ToEnclave::FinishedAck {}),
             r#"{"type":"finishedAck"}"#.to_owned(),
         ),
         (

@@ -1,0 +1,223 @@
+//! Bundles that may run and bundles that may not: one case a rule, with what the message must say.
+
+use std::time::{Duration, Instant};
+
+use manifest_sync::env;
+use manifest_sync::plan::{Plan, RestartPolicy};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn image() -> String {
+    format!("app:1@sha256:{}", "a".repeat(64))
+}
+
+fn pod() -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
+           "spec": {"containers": [{"name": "app", "image": image()}]}})
+}
+
+fn list(items: &[Value]) -> Vec<u8> {
+    json!({"apiVersion": "v1", "kind": "List", "items": items})
+        .to_string()
+        .into_bytes()
+}
+
+/// The Pod with one field set, by JSON pointer.
+fn with(pointer: &str, value: Value) -> Vec<u8> {
+    let mut pod = pod();
+    let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+    pod.pointer_mut(parent).expect("the parent")[name] = value;
+    list(&[pod])
+}
+
+#[track_caller]
+fn refused(bytes: &[u8], words: &[&str]) {
+    let rejection = match Plan::from_bundle_bytes(bytes) {
+        Err(rejection) => rejection.to_string(),
+        Ok(_) => panic!("accepted: {}", String::from_utf8_lossy(bytes)),
+    };
+    for word in words {
+        assert!(rejection.contains(word), "no {word:?} in:\n{rejection}");
+    }
+}
+
+#[track_caller]
+fn accepted(bytes: &[u8]) -> (Plan, String) {
+    let (plan, warnings) = Plan::from_bundle_bytes(bytes).unwrap_or_else(|rejection| panic!("{rejection}"));
+    (
+        plan,
+        warnings.iter().map(|warning| format!("{warning}\n")).collect(),
+    )
+}
+
+#[test]
+fn the_smallest_pod_gets_kubernetes_defaults() {
+    let (plan, warnings) = accepted(&list(&[pod()]));
+    assert_eq!(warnings, "");
+    assert_eq!((plan.name.as_str(), plan.namespace.as_str()), ("web", "default"));
+    assert_eq!(
+        (plan.restart_policy, plan.grace_seconds),
+        (RestartPolicy::Always, 30)
+    );
+    assert_eq!(plan.hostname, "web");
+    assert_eq!(
+        plan.containers[0].termination_message_path,
+        "/dev/termination-log"
+    );
+}
+
+#[test]
+fn what_is_not_a_bundle_is_refused() {
+    let whole = list(&[pod()]);
+    refused(b"", &[]);
+    refused(&[b"\xef\xbb\xbf", whole.as_slice()].concat(), &[]);
+    refused(&[whole.as_slice(), b"x"].concat(), &[]);
+    refused(&whole[..whole.len() - 1], &[]);
+    refused(
+        br#"{"apiVersion":"v1","apiVersion":"v1","kind":"List","items":[]}"#,
+        &["apiVersion"],
+    );
+    refused(&list(&[]), &["Pod"]);
+    refused(&list(&[pod(), pod()]), &["Pod"]);
+    refused(
+        &list(&[
+            pod(),
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}}),
+        ]),
+        &["Deployment"],
+    );
+    refused(&vec![b' '; (4 << 20) + 1], &[]);
+}
+
+#[test]
+fn brackets_without_end_are_refused_at_once() {
+    let start = Instant::now();
+    refused(&vec![b'['; 4 << 20], &[]);
+    // A parser that goes down to the end would overflow its stack or take minutes.
+    assert!(start.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_path() {
+    let mut bad = pod();
+    bad["spec"]["containers"][0]["livenessProbe"] = json!({"httpGet": {"port": 80}});
+    bad["spec"]["containers"][0]["imagePulPolicy"] = json!("Always");
+    bad["spec"]["containers"][0]["ports"] = json!([{"containerPort": "80"}]);
+    bad["spec"]["initContainers"] = json!([{"name": "i", "image": "i"}]);
+    let words = [
+        "spec.containers[0].livenessProbe",
+        "spec.containers[0].imagePulPolicy",
+        "spec.containers[0].ports[0].containerPort",
+        "spec.initContainers",
+    ];
+    refused(&list(&[bad]), &words);
+}
+
+#[test]
+fn rules_of_kubernetes_hold() {
+    refused(&with("/metadata/name", json!("Web")), &["name"]);
+    refused(&with("/spec/containers", json!([])), &["containers"]);
+    refused(&with("/spec/containers/0/image", json!("app:1")), &["digest"]);
+    refused(&with("/spec/containers/0/name", json!("a_b")), &["name"]);
+    refused(
+        &with("/spec/restartPolicy", json!("Sometimes")),
+        &["restartPolicy"],
+    );
+    refused(&with("/spec/hostNetwork", json!(true)), &["hostNetwork"]);
+    refused(
+        &with("/spec/containers/0/securityContext", json!({"privileged": true})),
+        &["privileged"],
+    );
+    refused(
+        &with(
+            "/spec/containers/0/ports",
+            json!([{"containerPort": 53, "protocol": "UDP"}]),
+        ),
+        &["UDP"],
+    );
+    refused(
+        &with("/spec/containers/0/ports", json!([{"containerPort": 0}])),
+        &["containerPort"],
+    );
+    refused(
+        &with(
+            "/spec/containers/0/volumeMounts",
+            json!([{"name": "v", "mountPath": "/a"}]),
+        ),
+        &["volumeMounts"],
+    );
+    refused(
+        &with("/spec/volumes", json!([{"name": "v", "hostPath": {"path": "/"}}])),
+        &["hostPath"],
+    );
+    refused(
+        &with("/spec/containers/0/env", json!([{"name": "A=B", "value": ""}])),
+        &["env"],
+    );
+    let twice = json!([{"name": "a", "image": image()}, {"name": "a", "image": image()}]);
+    refused(&with("/spec/containers", twice), &["containers"]);
+    refused(
+        &with(
+            "/spec/containers/0/resources",
+            json!({"limits": {"memory": "1Gib"}}),
+        ),
+        &["memory"],
+    );
+}
+
+#[test]
+fn restart_rules_are_validated_as_the_kubelet_does() {
+    let rules = |policy: Value, rules: Value| {
+        let mut pod = pod();
+        if !policy.is_null() {
+            pod["spec"]["containers"][0]["restartPolicy"] = policy;
+        }
+        pod["spec"]["containers"][0]["restartPolicyRules"] = rules;
+        list(&[pod])
+    };
+    let rule =
+        |operator: &str| json!({"action": "Restart", "exitCodes": {"operator": operator, "values": [42]}});
+    // K-031, K-032, LC-014.
+    refused(&rules(Value::Null, json!([rule("In")])), &["restartPolicy"]);
+    refused(
+        &rules(json!("Never"), json!(vec![rule("In"); 21])),
+        &["restartPolicyRules"],
+    );
+    refused(
+        &rules(json!("Never"), json!([{"action": "Restart"}])),
+        &["exitCodes"],
+    );
+    refused(&rules(json!("Never"), json!([rule("Equals")])), &["operator"]);
+    let (plan, _) = accepted(&rules(json!("Never"), json!([rule("NotIn")])));
+    assert_eq!(plan.containers[0].restart_rules.len(), 1);
+}
+
+#[test]
+fn what_is_harmless_is_warned_about() {
+    let (_, warnings) = accepted(&with("/spec/nodeSelector", json!({"disk": "ssd"})));
+    assert!(warnings.contains("spec.nodeSelector"), "{warnings}");
+}
+
+#[test]
+fn a_missing_object_is_accepted_with_a_warning_and_fails_like_a_kubelet() {
+    let variable = json!([{"name": "K", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]);
+    let (plan, warnings) = accepted(&with("/spec/containers/0/env", variable));
+    assert!(warnings.contains("env"), "{warnings}");
+    let error = env::resolve(&plan, &plan.containers[0], &env::Runtime::default()).expect_err("missing");
+    assert_eq!(error, "secret \"s\" not found");
+}
+
+proptest! {
+    #[test]
+    fn a_changed_byte_never_panics(position in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = list(&[pod(), json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "AA=="}})]);
+        let position = position.index(bytes.len());
+        bytes[position] = byte;
+        let _ = Plan::from_bundle_bytes(&bytes);
+    }
+
+    #[test]
+    fn arbitrary_text_never_panics(text in "[\\[\\]{}:,\"a-z0-9 ]{0,200}") {
+        let _ = Plan::from_bundle_bytes(text.as_bytes());
+    }
+}
