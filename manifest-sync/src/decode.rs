@@ -39,6 +39,22 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Records an error about a field of this object, which may be absent.
+    pub(crate) fn error_at(&self, field: &str, message: impl Into<String>) {
+        let path = if self.path.is_empty() {
+            field.to_owned()
+        } else {
+            format!("{}.{field}", self.path)
+        };
+        let mut report = self.report.borrow_mut();
+        if report.errors.len() < crate::reject::Rejection::MAX_FINDINGS {
+            report.errors.push(Finding {
+                path,
+                ..self.finding(message)
+            });
+        }
+    }
+
     pub(crate) fn warn(&self, message: impl Into<String>) {
         let mut report = self.report.borrow_mut();
         if report.warnings.len() < crate::reject::Rejection::MAX_FINDINGS {

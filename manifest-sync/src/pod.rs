@@ -28,7 +28,10 @@ pub(crate) fn metadata(node: &Node<'_>) -> (BTreeMap<String, String>, BTreeMap<S
     if let Some(name) = node.required("name")
         && (name.len() > 253 || !name.split('.').all(label))
     {
-        node.error("the name must be a DNS subdomain: lower-case letters, digits, `-` and `.`, at most 253");
+        node.error_at(
+            "name",
+            "must be a DNS subdomain: lower-case letters, digits, `-` and `.`, at most 253",
+        );
     }
     let map = |field| {
         node.get(field)
@@ -55,9 +58,10 @@ fn label(text: &str) -> bool {
 fn named(node: &Node<'_>, field: &str) -> Option<String> {
     let text = node.required(field)?;
     if !label(&text) {
-        node.error(format!(
-            "`{field}` must be a DNS label: lower-case letters, digits and `-`, at most 63"
-        ));
+        node.error_at(
+            field,
+            format!("must be a DNS label: lower-case letters, digits and `-`, at most 63"),
+        );
     }
     Some(text)
 }
@@ -128,9 +132,10 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest) -> Option<Plan> {
         "automountServiceAccountToken",
     ] {
         if spec.flag_of(field) == Some(true) {
-            spec.error(format!(
-                "`{field}: true` is not supported in an enclave; remove it"
-            ));
+            spec.error_at(
+                field,
+                format!("{field}: true is not supported in an enclave; remove it"),
+            );
         }
     }
     let name = meta.text_of("name")?;
@@ -142,16 +147,27 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest) -> Option<Plan> {
     let volumes: Vec<_> = spec.list_of("volumes", 256).iter().filter_map(volume).collect();
     let nodes = spec.list_of("containers", 64);
     if nodes.is_empty() {
-        spec.error("`containers` needs at least one entry");
+        spec.error_at("containers", "needs at least one entry");
     }
     let containers: Vec<_> = nodes
         .iter()
         .filter_map(|n| container(n, spec.get("securityContext").as_ref(), fs_group, &volumes))
         .collect();
-    unique(&spec, "container name", containers.iter().map(|c| c.name.clone()));
-    unique(&spec, "volume name", volumes.iter().map(|v| v.name.clone()));
     unique(
         &spec,
+        "containers",
+        "container name",
+        containers.iter().map(|c| c.name.clone()),
+    );
+    unique(
+        &spec,
+        "volumes",
+        "volume name",
+        volumes.iter().map(|v| v.name.clone()),
+    );
+    unique(
+        &spec,
+        "containers",
         "hostPort",
         containers
             .iter()
@@ -183,11 +199,11 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest) -> Option<Plan> {
             n.fields(&["ip", "hostnames"], &[], &[]);
             let ip = n.required("ip")?;
             if ip.parse::<std::net::IpAddr>().is_err() {
-                n.error("`ip` is not an IP address");
+                n.error_at("ip", "is not an IP address");
             }
             let names = n.get("hostnames").map(|h| h.texts(256)).unwrap_or_default();
             if !names.iter().all(|h| h.split('.').all(label)) {
-                n.error("`hostnames` must be DNS names");
+                n.error_at("hostnames", "must be DNS names");
             }
             Some((ip, names))
         })
@@ -216,11 +232,11 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest) -> Option<Plan> {
     })
 }
 
-fn unique(node: &Node<'_>, what: &str, names: impl Iterator<Item = String>) {
+fn unique(node: &Node<'_>, field: &str, what: &str, names: impl Iterator<Item = String>) {
     let mut seen = BTreeSet::new();
     for name in names {
         if !seen.insert(name.clone()) {
-            node.error(format!("{what} `{name}` is used twice"));
+            node.error_at(field, format!("{what} `{name}` is used twice"));
         }
     }
 }
@@ -231,7 +247,7 @@ fn policy(node: &Node<'_>) -> Option<RestartPolicy> {
         "OnFailure" => Some(RestartPolicy::OnFailure),
         "Never" => Some(RestartPolicy::Never),
         _ => {
-            node.error("`restartPolicy` must be Always, OnFailure or Never");
+            node.error_at("restartPolicy", "must be Always, OnFailure or Never");
             None
         }
     }
@@ -241,7 +257,10 @@ fn dns(spec: &Node<'_>) -> DnsPlan {
     if spec.text_of("dnsPolicy").is_some_and(|p| {
         !["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"].contains(&p.as_str())
     }) {
-        spec.error("`dnsPolicy` must be ClusterFirst, ClusterFirstWithHostNet, Default or None");
+        spec.error_at(
+            "dnsPolicy",
+            "must be ClusterFirst, ClusterFirstWithHostNet, Default or None",
+        );
     }
     let Some(config) = spec.get("dnsConfig") else {
         return DnsPlan::default();
@@ -250,7 +269,7 @@ fn dns(spec: &Node<'_>) -> DnsPlan {
     let texts = |field, max| -> Vec<String> { config.get(field).map(|n| n.texts(max)).unwrap_or_default() };
     let nameservers = texts("nameservers", 3);
     if !nameservers.iter().all(|n| n.parse::<std::net::IpAddr>().is_ok()) {
-        config.error("`nameservers` must be IP addresses");
+        config.error_at("nameservers", "must be IP addresses");
     }
     let searches = texts("searches", 32);
     let options = config
@@ -311,7 +330,7 @@ fn volume(node: &Node<'_>) -> Option<VolumePlan> {
                 .text_of("medium")
                 .is_some_and(|m| !m.is_empty() && m != "Memory")
             {
-                dir.error("`medium` must be empty or Memory");
+                dir.error_at("medium", "must be empty or Memory");
             }
             VolumeSource::EmptyDir {
                 size_limit: dir
@@ -440,14 +459,22 @@ fn container(
             }
         });
     if image.is_some() && image_digest.is_none() {
-        node.error("`image` must name a digest (name@sha256:…), or let host-proxy resolve it");
+        node.error_at(
+            "image",
+            "must name a digest (name@sha256:…), or let host-proxy resolve it",
+        );
     }
     let mounts: Vec<_> = node
         .list_of("volumeMounts", 256)
         .iter()
         .filter_map(|n| mount(n, volumes))
         .collect();
-    unique(node, "mountPath", mounts.iter().map(|m| m.path.clone()));
+    unique(
+        node,
+        "volumeMounts",
+        "mountPath",
+        mounts.iter().map(|m| m.path.clone()),
+    );
     let restart_policy = policy(node);
     let restart_rules: Vec<_> = node
         .list_of("restartPolicyRules", 20)
@@ -455,14 +482,20 @@ fn container(
         .filter_map(rule)
         .collect();
     if !restart_rules.is_empty() && restart_policy.is_none() {
-        node.error("must specify restartPolicy when restart rules are used");
+        node.error_at(
+            "restartPolicy",
+            "must specify restartPolicy when restart rules are used",
+        );
     }
     let texts = |field| node.get(field).map(|n: Node<'_>| n.texts(4096));
     let fallback = match node.text_of("terminationMessagePolicy").as_deref() {
         None | Some("File") => false,
         Some("FallbackToLogsOnError") => true,
         _ => {
-            node.error("`terminationMessagePolicy` must be File or FallbackToLogsOnError");
+            node.error_at(
+                "terminationMessagePolicy",
+                "must be File or FallbackToLogsOnError",
+            );
             false
         }
     };
@@ -500,10 +533,10 @@ fn mount(node: &Node<'_>, volumes: &[VolumePlan]) -> Option<MountPlan> {
     );
     let (volume, path) = (node.required("name")?, node.required("mountPath")?);
     if !volumes.iter().any(|v| v.name == volume) {
-        node.error(format!("no volume is named `{volume}`"));
+        node.error_at("name", format!("no volume is named `{volume}`"));
     }
     if !path.starts_with('/') || path.contains(':') || path.split('/').any(|p| p == "..") {
-        node.error("`mountPath` must be absolute, without `:` and `..`");
+        node.error_at("mountPath", "must be absolute, without `:` and `..`");
     }
     let sub_path = node.text_of("subPath").filter(|p| !p.is_empty());
     if let Some(sub) = &sub_path {
@@ -520,10 +553,10 @@ fn mount(node: &Node<'_>, volumes: &[VolumePlan]) -> Option<MountPlan> {
 fn rule(node: &Node<'_>) -> Option<RestartRule> {
     node.fields(&["action", "exitCodes"], &[], &[]);
     if node.required("action")? != "Restart" {
-        node.error("only the action Restart is supported by this release");
+        node.error_at("action", "only the action Restart is supported by this release");
     }
     let Some(codes) = node.get("exitCodes") else {
-        node.error("`exitCodes` is required");
+        node.error_at("exitCodes", "is required");
         return None;
     };
     codes.fields(&["operator", "values"], &[], &[]);
@@ -531,7 +564,7 @@ fn rule(node: &Node<'_>) -> Option<RestartRule> {
         "In" => RuleOperator::In,
         "NotIn" => RuleOperator::NotIn,
         _ => {
-            codes.error("`operator` must be In or NotIn");
+            codes.error_at("operator", "must be In or NotIn");
             return None;
         }
     };
@@ -550,7 +583,7 @@ fn env_from(node: &Node<'_>) -> Option<EnvFrom> {
     node.fields(&["prefix", "configMapRef", "secretRef"], &[], &[]);
     let prefix = node.text_of("prefix").unwrap_or_default();
     if !prefix.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=') {
-        node.error("`prefix` must be printable ASCII without `=`");
+        node.error_at("prefix", "must be printable ASCII without `=`");
     }
     let (n, make): (_, fn(String) -> ObjectRef) = match (node.get("configMapRef"), node.get("secretRef")) {
         (Some(n), None) => (n, ObjectRef::ConfigMap),
@@ -572,7 +605,7 @@ fn env(node: &Node<'_>) -> Option<EnvVar> {
     node.fields(&["name", "value", "valueFrom"], &[], &[]);
     let name = node.required("name")?;
     if name.is_empty() || !name.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=') {
-        node.error("`name` must be printable ASCII without `=` and not empty");
+        node.error_at("name", "must be printable ASCII without `=` and not empty");
     }
     let literal = node.text_of("value").unwrap_or_default();
     let Some(from) = node.get("valueFrom") else {
@@ -638,7 +671,10 @@ fn port(node: &Node<'_>) -> Option<PortPlan> {
         &["hostIP"],
     );
     if node.text_of("protocol").is_some_and(|p| p != "TCP") {
-        node.error("protocol UDP or SCTP is not supported by this release: only TCP");
+        node.error_at(
+            "protocol",
+            "UDP or SCTP is not supported by this release: only TCP",
+        );
     }
     let number = |field| {
         node.get(field)
@@ -649,10 +685,10 @@ fn port(node: &Node<'_>) -> Option<PortPlan> {
     if name.as_deref().is_some_and(|n| {
         n.len() > 15 || !label(n) || n.contains("--") || !n.contains(|c: char| c.is_ascii_lowercase())
     }) {
-        node.error("`name` must be at most 15 lower-case letters, digits and `-`");
+        node.error_at("name", "must be at most 15 lower-case letters, digits and `-`");
     }
     if node.get("containerPort").is_none() {
-        node.error("`containerPort` is required");
+        node.error_at("containerPort", "is required");
     }
     Some(PortPlan {
         name,
@@ -704,7 +740,7 @@ fn security(own: Option<&Node<'_>>, pod: Option<&Node<'_>>, fs_group: Option<u32
             ],
         );
         if own.flag_of("privileged") == Some(true) {
-            own.error("`privileged: true` is not supported by this release");
+            own.error_at("privileged", "is not supported by this release");
         }
     }
     let both = |field: &str| {
