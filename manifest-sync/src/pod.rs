@@ -60,7 +60,7 @@ fn named(node: &Node<'_>, field: &str) -> Option<String> {
     if !label(&text) {
         node.error_at(
             field,
-            format!("must be a DNS label: lower-case letters, digits and `-`, at most 63"),
+            "must be a DNS label: lower-case letters, digits and `-`, at most 63",
         );
     }
     Some(text)

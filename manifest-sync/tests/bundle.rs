@@ -117,13 +117,16 @@ fn every_mistake_is_reported_at_once_with_its_path() {
 fn rules_of_kubernetes_hold() {
     refused(&with("/metadata/name", json!("Web")), &["name"]);
     refused(&with("/spec/containers", json!([])), &["containers"]);
-    refused(&with("/spec/containers/0/image", json!("app:1")), &["digest"]);
+    refused(
+        &with("/spec/containers/0/image", json!("app:1")),
+        &["spec.containers[0].image: ", "digest"],
+    );
     refused(&with("/spec/containers/0/name", json!("a_b")), &["name"]);
     refused(
         &with("/spec/restartPolicy", json!("Sometimes")),
         &["restartPolicy"],
     );
-    refused(&with("/spec/hostNetwork", json!(true)), &["hostNetwork"]);
+    refused(&with("/spec/hostNetwork", json!(true)), &["spec.hostNetwork: "]);
     refused(
         &with("/spec/containers/0/securityContext", json!({"privileged": true})),
         &["privileged"],
