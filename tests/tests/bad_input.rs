@@ -122,6 +122,35 @@ fn a_layer_with_one_flipped_bit_is_not_run() {
 }
 
 #[test]
+fn a_layer_that_climbs_out_is_not_run() {
+    let Some(product) = product() else { return };
+    let mut header = tar::Header::new_gnu();
+    let name = b"../../../../canary";
+    header.as_mut_bytes()[..name.len()].copy_from_slice(name);
+    header.set_mode(0o755);
+    header.set_size(0);
+    header.set_cksum();
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append(&header, std::io::empty()).expect("memory");
+    let layout = tempfile::Builder::new()
+        .prefix("cll")
+        .tempdir()
+        .expect("a scratch directory");
+    let writer = rootfs::write::LayoutWriter::create(layout.path()).expect("a layout");
+    let archive = archive.into_inner().expect("memory");
+    let layer = writer.add_layer_tar(archive.as_slice(), true).expect("a layer");
+    let config = rootfs::image::ImageConfig::default();
+    writer.write_image("climber", config, &[layer]).expect("an image");
+    let spec = json!({"containers": [{"name": "app", "image": "climber", "command": ["/x"]}]});
+    let images = layout.path().to_str().expect("UTF-8");
+    let mut up = Up::start(&product, &[pod(spec)], &["--images", images]);
+    let message = up.wait_waiting("app", "ErrImagePull");
+    assert!(message.contains("canary"), "the entry is not named: {message}");
+    up.signal(Signal::SIGTERM);
+    assert_eq!(up.exit_code(), 0, "{}", up.stderr());
+}
+
+#[test]
 fn a_missing_key_keeps_the_pod_pending_and_says_which() {
     let Some(product) = product() else { return };
     let mut container = guest("app", &["sleep"]);
