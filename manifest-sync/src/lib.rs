@@ -6,6 +6,7 @@
 
 pub mod bundle;
 pub mod config;
+mod container;
 mod decode;
 pub mod digest;
 pub mod env;

@@ -8,74 +8,68 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use cloister_init::supervisor::action::Action;
-use cloister_init::supervisor::event::{Event, ExitStatus, Pid, SpawnError};
+use cloister_init::supervisor::event::{Event, Pid};
 use cloister_init::supervisor::time::Time;
 use cloister_init::supervisor::unit::UnitId;
 use cloister_init::supervisor::{Identity, Supervisor};
 use manifest_sync::config::{CONTROL_PORT, DATA_PORT};
 use manifest_sync::env;
-use manifest_sync::link::{self, Address, Stream, StreamHeader, StreamKind, StreamReply};
-use manifest_sync::log_record::LogStream;
-use manifest_sync::plan::{ContainerPlan, Plan};
-use manifest_sync::protocol::session::{Decision, Sessions};
-use manifest_sync::protocol::{Counters, FromEnclave, RefusedReason, VERSION, enclave};
-use manifest_sync::reject::{Finding, Rejection};
+use manifest_sync::link::{self, Address};
+use manifest_sync::plan::Plan;
+use manifest_sync::protocol::FromEnclave;
+use manifest_sync::protocol::session::Sessions;
 use manifest_sync::status;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc::{self, Sender};
 
 use super::boot::Booted;
-use super::control::{self, Connections, LogRequest};
+use super::control::{self, Connections};
 use super::exit::ExitCode;
 use super::finish::{Audience, Finish};
 use super::image::Images;
 use super::input::{ConnectionId, Input};
 use super::journal::Journal;
 use super::log_store::{LogPipe, LogStore};
-use super::process::{Outputs, ReportPipe};
+use super::process::ReportPipe;
 use super::service::Services;
-use super::{container, layout, managed_file, process, volume};
-use crate::sys::spawn::Namespaces;
-use crate::sys::{fd, kill, proc, reap};
+use crate::sys::kill;
 use crate::unpack::message::Owners;
 
 /// Inputs that may wait, per class; their sources wait when it is full.
 const INBOX: usize = 256;
 /// The Pod's address: the enclave has no interface but `lo`.
-const POD_IP: &str = "127.0.0.1";
-/// K-440: SIGTERM, when the image names no stop signal.
-const DEFAULT_STOP_SIGNAL: &str = "SIGTERM";
+pub(super) const POD_IP: &str = "127.0.0.1";
 
 /// Everything PID 1 knows.
-struct Pid1 {
-    started: Instant,
-    supervisor: Supervisor,
-    plan: Option<Rc<Plan>>,
-    runtime: env::Runtime,
-    boot_id: String,
-    owners: Owners,
-    children: BTreeMap<Pid, Child>,
-    services: Services,
-    images: Images,
-    logs: Rc<RefCell<LogStore>>,
-    log_streams: usize,
-    sessions: Sessions,
-    connections: Connections,
-    journal: Journal,
-    finish: Option<Finish>,
-    reaped: u64,
-    refused: u64,
-    facts: Sender<Input>,
-    wishes: Sender<Input>,
+pub(super) struct Pid1 {
+    pub(super) started: Instant,
+    pub(super) supervisor: Supervisor,
+    pub(super) plan: Option<Rc<Plan>>,
+    pub(super) runtime: env::Runtime,
+    pub(super) boot_id: String,
+    pub(super) owners: Owners,
+    pub(super) children: BTreeMap<Pid, Child>,
+    pub(super) services: Services,
+    pub(super) images: Images,
+    pub(super) logs: Rc<RefCell<LogStore>>,
+    pub(super) log_streams: usize,
+    pub(super) sessions: Sessions,
+    pub(super) connections: Connections,
+    pub(super) journal: Journal,
+    pub(super) finish: Option<Finish>,
+    pub(super) reaped: u64,
+    pub(super) refused: u64,
+    pub(super) facts: Sender<Input>,
+    pub(super) wishes: Sender<Input>,
 }
 
 /// A live process of a unit.
-struct Child {
-    unit: UnitId,
-    attempt: u32,
-    report: Option<ReportPipe>,
-    logs: Vec<Rc<LogPipe>>,
-    spawned: Instant,
+pub(super) struct Child {
+    pub(super) unit: UnitId,
+    pub(super) attempt: u32,
+    pub(super) report: Option<ReportPipe>,
+    pub(super) logs: Vec<Rc<LogPipe>>,
+    pub(super) spawned: Instant,
 }
 
 /// Runs until the enclave may end.
@@ -152,7 +146,7 @@ fn watch_signals(inbox: &Sender<Input>) -> std::io::Result<()> {
 }
 
 impl Pid1 {
-    fn new(
+    pub(super) fn new(
         booted: &Booted,
         data: OwnedFd,
         facts: Sender<Input>,
@@ -197,12 +191,12 @@ impl Pid1 {
         })
     }
 
-    fn now(&self) -> Time {
+    pub(super) fn now(&self) -> Time {
         Time::from_millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     /// The earliest moment at which something is due, without an input.
-    fn next_deadline(&self) -> Time {
+    pub(super) fn next_deadline(&self) -> Time {
         let own = self.finish.as_ref().map(Finish::deadline);
         self.supervisor
             .next_deadline()
@@ -212,13 +206,13 @@ impl Pid1 {
             .unwrap_or(Time::from_millis(NEVER_MS))
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.finish
             .as_ref()
             .is_some_and(|finish| finish.is_over(self.now(), self.log_streams))
     }
 
-    fn handle(&mut self, input: Input) {
+    pub(super) fn handle(&mut self, input: Input) {
         match input {
             Input::Child => self.reap(),
             Input::Terminate => self.step(Event::Stop { grace_seconds: None }),
@@ -243,13 +237,13 @@ impl Pid1 {
         }
     }
 
-    fn step(&mut self, event: Event) {
+    pub(super) fn step(&mut self, event: Event) {
         self.step_all(vec![event]);
     }
 
     /// Steps the supervisor; answers to its actions are stepped before anything else, so that an exit can never
     /// overtake its spawn.
-    fn step_all(&mut self, events: Vec<Event>) {
+    pub(super) fn step_all(&mut self, events: Vec<Event>) {
         let mut events = VecDeque::from(events);
         let mut actions = Vec::new();
         while let Some(event) = events.pop_front() {
@@ -260,7 +254,7 @@ impl Pid1 {
         }
     }
 
-    fn perform(&mut self, action: Action) -> Vec<Event> {
+    pub(super) fn perform(&mut self, action: Action) -> Vec<Event> {
         match action {
             Action::PullImage(unit) => self.pull(unit),
             Action::Spawn { unit, attempt } => vec![self.spawn(unit, attempt)],
@@ -296,7 +290,7 @@ impl Pid1 {
         }
     }
 
-    fn emit(
+    pub(super) fn emit(
         &mut self,
         container: Option<UnitId>,
         r#type: status::EventType,
@@ -318,7 +312,7 @@ impl Pid1 {
         self.connections.send_to_controller(&FromEnclave::Event { event });
     }
 
-    fn end(&mut self, exit_code: u8) {
+    pub(super) fn end(&mut self, exit_code: u8) {
         let audience = if self.connections.has_controller() {
             Audience::Present
         } else {
@@ -331,7 +325,7 @@ impl Pid1 {
         }
     }
 
-    fn send_finished(&mut self, id: ConnectionId) {
+    pub(super) fn send_finished(&mut self, id: ConnectionId) {
         let Some(finish) = &self.finish else { return };
         let report = Box::new(self.supervisor.report().unwrap_or_default());
         let exit_code = finish.exit_code;
@@ -340,432 +334,8 @@ impl Pid1 {
     }
 }
 
-// Processes.
-impl Pid1 {
-    fn reap(&mut self) {
-        let mut exits = Vec::new();
-        reap::reap(|pid, status| exits.push((pid, status)));
-        for (pid, status) in exits {
-            self.reaped += 1;
-            self.exited(pid, status);
-        }
-    }
-
-    fn exited(&mut self, pid: Pid, status: ExitStatus) {
-        if let Some(events) = self.images.exited(pid) {
-            return self.step_all(events);
-        }
-        // A short-lived process: its report may still be in the pipe.
-        self.read_report(pid);
-        let Some(child) = self.children.remove(&pid) else {
-            return;
-        };
-        for pipe in &child.logs {
-            pipe.drain_now();
-        }
-        let message = self.termination_message(&child, status);
-        self.step(Event::Exited { pid, status, message });
-    }
-
-    fn read_report(&mut self, pid: Pid) {
-        let Some(child) = self.children.get_mut(&pid) else {
-            return;
-        };
-        let Some(report) = child.report.take() else { return };
-        match report.read() {
-            None => {
-                let took = child.spawned.elapsed().as_secs_f64() * 1000.0;
-                let unit = child.unit;
-                log::info!(
-                    "{}: executing {took:.1} ms after its spawn",
-                    self.supervisor.unit_name(unit)
-                );
-                self.step(Event::Started { pid });
-            }
-            Some(report) => self.step(Event::StartFailed {
-                pid,
-                message: report.to_string(),
-            }),
-        }
-    }
-
-    /// K-332, K-333; the instance's files are gone afterwards.
-    fn termination_message(&self, child: &Child, status: ExitStatus) -> Option<String> {
-        let container = self.container(child.unit)?;
-        let instance = layout::instance(&container.name, child.attempt);
-        let mut message = process::termination_message(&instance);
-        let failed = status != ExitStatus::Code(0);
-        if message.is_empty() && failed && container.termination_message_from_logs {
-            message = self.logs.borrow().tail(&container.name, child.attempt);
-        }
-        if let Err(error) = std::fs::remove_dir_all(&instance) {
-            log::warn!("cannot remove {}: {error}", instance.display());
-        }
-        Some(message).filter(|message| !message.is_empty())
-    }
-
-    fn container(&self, unit: UnitId) -> Option<&ContainerPlan> {
-        let UnitId::Container(index) = unit else {
-            return None;
-        };
-        self.plan.as_ref()?.containers.get(index)
-    }
-
-    fn stop_signal(&self, pid: Pid) -> String {
-        let image = self
-            .children
-            .get(&pid)
-            .and_then(|child| self.container(child.unit))
-            .and_then(|container| self.images.get(&container.image_digest));
-        match image {
-            Some(image) if !image.stop_signal.is_empty() => image.stop_signal.clone(),
-            _ => DEFAULT_STOP_SIGNAL.to_owned(),
-        }
-    }
-
-    fn pull(&mut self, unit: UnitId) -> Vec<Event> {
-        let Some(digest) = self
-            .container(unit)
-            .map(|container| container.image_digest.clone())
-        else {
-            return Vec::new();
-        };
-        self.images.pull(unit, digest)
-    }
-
-    fn spawn(&mut self, unit: UnitId, attempt: u32) -> Event {
-        let spawned = match unit {
-            UnitId::Service(index) => self.spawn_service(index, attempt),
-            UnitId::Container(_) => self.spawn_container(unit, attempt),
-        };
-        match spawned {
-            Ok(pid) => Event::Spawned { unit, pid },
-            Err((reason, message)) => Event::SpawnFailed {
-                unit,
-                reason,
-                message,
-            },
-        }
-    }
-
-    fn spawn_service(&mut self, index: usize, attempt: u32) -> Result<Pid, (SpawnError, String)> {
-        let spawned = Instant::now();
-        let started = self
-            .services
-            .start(index, &self.facts)
-            .map_err(|error| (SpawnError::Create, format!("cannot start: {error}")))?;
-        let unit = UnitId::Service(index);
-        Ok(self.adopt(
-            started,
-            Child {
-                unit,
-                attempt,
-                report: None,
-                logs: Vec::new(),
-                spawned,
-            },
-        ))
-    }
-
-    fn spawn_container(&mut self, unit: UnitId, attempt: u32) -> Result<Pid, (SpawnError, String)> {
-        let create = |error: std::io::Error| (SpawnError::Create, format!("cannot create: {error}"));
-        let plan = self
-            .plan
-            .clone()
-            .ok_or((SpawnError::Create, "no Pod".to_owned()))?;
-        let container = self
-            .container(unit)
-            .ok_or((SpawnError::Create, "no such container".to_owned()))?;
-        let image = self
-            .images
-            .get(&container.image_digest)
-            .ok_or((SpawnError::Create, "image is not unpacked".to_owned()))?;
-        volume::set_up(&plan).map_err(|error| (SpawnError::Volume, error.0))?;
-        let around = container::Surroundings {
-            runtime: &self.runtime,
-            owners: self.owners,
-            attempt,
-        };
-        let spec = container::describe(&plan, container, image, &around)
-            .map_err(|message| (SpawnError::Config, message))?;
-        let files = [
-            managed_file::hosts(&plan, POD_IP),
-            format!("{}\n", plan.hostname),
-            managed_file::resolv_conf(&plan.dns),
-        ];
-        process::prepare(&layout::instance(&container.name, attempt), files).map_err(create)?;
-        let (stdout, stdout_end) = fd::pipe().map_err(create)?;
-        let (stderr, stderr_end) = fd::pipe().map_err(create)?;
-        let outputs = Outputs {
-            stdout: &stdout_end,
-            stderr: &stderr_end,
-        };
-        let spawned = Instant::now();
-        let started = process::start(&spec, Namespaces::Container, &outputs, &[]).map_err(create)?;
-        let mut logs = Vec::new();
-        for (fd, stream) in [(stdout, LogStream::Stdout), (stderr, LogStream::Stderr)] {
-            fd::set_nonblocking(&fd, true).map_err(create)?;
-            let pipe = LogPipe::new(fd, &container.name, attempt, stream, &self.logs).map_err(create)?;
-            tokio::task::spawn_local(Rc::clone(&pipe).drain());
-            logs.push(pipe);
-        }
-        Ok(self.adopt(
-            started,
-            Child {
-                unit,
-                attempt,
-                report: None,
-                logs,
-                spawned,
-            },
-        ))
-    }
-
-    fn adopt(&mut self, started: process::Started, mut child: Child) -> Pid {
-        started.report.watch(started.pid, self.facts.clone());
-        child.report = Some(started.report);
-        self.children.insert(started.pid, child);
-        started.pid
-    }
-}
-
-// The host.
-impl Pid1 {
-    fn connected(&mut self, header: StreamHeader, stream: Stream) {
-        if header.stream == (StreamKind::Control {}) {
-            if !self.connections.open(stream, self.wishes.clone()) {
-                self.refused += 1;
-            }
-            return;
-        }
-        if !header
-            .session
-            .as_deref()
-            .is_some_and(|key| self.sessions.is_key(key))
-        {
-            self.refused += 1;
-            return control::refuse(stream, StreamReply::NotYourSession);
-        }
-        match header.stream {
-            StreamKind::Logs {
-                container,
-                after,
-                follow,
-            } => {
-                self.log_streams += 1;
-                let request = LogRequest {
-                    container,
-                    after,
-                    follow,
-                };
-                let (logs, inbox) = (Rc::clone(&self.logs), self.wishes.clone());
-                tokio::task::spawn_local(control::deliver_logs(stream, request, logs, inbox));
-            }
-            StreamKind::Blob { request, size } => self.blob_arrived(request, size, stream),
-            StreamKind::Control {} | StreamKind::Ingress { .. } => {
-                self.refused += 1;
-                control::refuse(stream, StreamReply::Malformed);
-            }
-        }
-    }
-
-    fn blob_arrived(&mut self, request: u64, size: u64, stream: Stream) {
-        let facts = self.facts.clone();
-        tokio::task::spawn_local(async move {
-            let mut stream = stream;
-            if link::write_reply(&mut stream, StreamReply::Accepted)
-                .await
-                .is_ok()
-            {
-                let _ = facts
-                    .send(Input::Blob {
-                        request,
-                        size,
-                        stream,
-                    })
-                    .await;
-            }
-        });
-    }
-
-    fn supply(&mut self, request: u64, size: u64, stream: Stream) {
-        let supplied = stream.into_std_fd().and_then(|stream| {
-            // The worker reads like any ordinary program.
-            fd::set_nonblocking(&stream, false)?;
-            self.images.supply(request, size, &stream)
-        });
-        if let Err(error) = supplied {
-            log::info!("blob request {request}: {error}");
-        }
-    }
-
-    fn hear(&mut self, id: ConnectionId, input: enclave::Input) {
-        if let enclave::Input::Violation { reason, message } = input {
-            return self.turn_away(id, reason, message);
-        }
-        if let enclave::Input::Hello {
-            session,
-            events_after,
-            ..
-        } = input
-        {
-            return self.greet(id, session.as_deref(), events_after);
-        }
-        if !self.connections.is_controller(id) {
-            return self.turn_away(id, RefusedReason::NotYourSession, SUPERSEDED.to_owned());
-        }
-        match input {
-            enclave::Input::Apply { bundle } => self.apply(id, &bundle),
-            enclave::Input::BlobUnavailable { request, message } => {
-                if let Err(error) = self.images.unavailable(request, &message) {
-                    log::info!("blob request {request}: {error}");
-                }
-            }
-            enclave::Input::Stop { grace_seconds } => self.step(Event::Stop { grace_seconds }),
-            enclave::Input::FinishedAck => {
-                let now = self.now();
-                if let Some(finish) = &mut self.finish {
-                    finish.acknowledge(now);
-                }
-            }
-            enclave::Input::Ping { nonce } => {
-                let counters = self.counters();
-                self.connections.send(id, &FromEnclave::Pong { nonce, counters });
-            }
-            enclave::Input::Hello { .. } | enclave::Input::Violation { .. } => {}
-        }
-    }
-
-    fn greet(&mut self, id: ConnectionId, session: Option<&str>, events_after: u64) {
-        if self.sessions.decide(session) == Decision::Refuse {
-            return self.turn_away(id, RefusedReason::NotYourSession, FOREIGN.to_owned());
-        }
-        if let Some(old) = self.connections.promote(id) {
-            self.turn_away(old, RefusedReason::Superseded, SUPERSEDED.to_owned());
-        }
-        let welcome = FromEnclave::Welcome {
-            version: VERSION,
-            session: self.sessions.key().to_owned(),
-            boot_id: self.boot_id.clone(),
-            bundle: self.plan.as_ref().map(|plan| plan.digest.to_string()),
-        };
-        self.connections.send(id, &welcome);
-        for event in self.journal.after(events_after) {
-            self.connections
-                .send(id, &FromEnclave::Event { event: event.clone() });
-        }
-        if let Some(report) = self.supervisor.report() {
-            self.connections.send(
-                id,
-                &FromEnclave::Status {
-                    report: Box::new(report),
-                },
-            );
-        }
-        self.ask_for_blob();
-        self.send_finished(id);
-        self.audience_changed(Audience::Present);
-    }
-
-    fn turn_away(&mut self, id: ConnectionId, reason: RefusedReason, message: String) {
-        self.refused += 1;
-        log::info!("control: connection {}: {message}", id.0);
-        self.connections
-            .send(id, &FromEnclave::Refused { reason, message });
-        self.disconnected(id);
-    }
-
-    fn disconnected(&mut self, id: ConnectionId) {
-        if self.connections.close(id) {
-            self.sessions.disconnected();
-            self.audience_changed(Audience::Absent);
-        }
-    }
-
-    fn audience_changed(&mut self, audience: Audience) {
-        let now = self.now();
-        if let Some(finish) = &mut self.finish {
-            finish.audience_changed(now, audience);
-        }
-    }
-
-    fn ask_for_blob(&mut self) {
-        if let Some((request, digest)) = self.images.wanted().cloned() {
-            self.connections
-                .send_to_controller(&FromEnclave::NeedBlob { request, digest });
-        }
-    }
-
-    fn apply(&mut self, id: ConnectionId, bundle: &[u8]) {
-        let answer = match Plan::from_bundle_bytes(bundle) {
-            Err(rejection) => FromEnclave::Rejected { rejection },
-            Ok((plan, warnings)) => match &self.plan {
-                Some(running) if running.digest != plan.digest => FromEnclave::Rejected {
-                    rejection: already_running(&running.name),
-                },
-                Some(_) => FromEnclave::Applied {
-                    digest: plan.digest.to_string(),
-                    warnings,
-                },
-                None => {
-                    let digest = plan.digest.to_string();
-                    self.connections
-                        .send(id, &FromEnclave::Applied { digest, warnings });
-                    return self.accept(plan);
-                }
-            },
-        };
-        self.connections.send(id, &answer);
-    }
-
-    fn accept(&mut self, mut plan: Plan) {
-        log::info!(
-            "bundle {}: Pod {}/{} accepted",
-            plan.digest,
-            plan.namespace,
-            plan.name
-        );
-        let uid = plan.uid.get_or_insert_with(|| self.runtime.uid.clone());
-        self.runtime.uid.clone_from(uid);
-        if let Err(error) = nix::unistd::sethostname(&plan.hostname) {
-            log::warn!("cannot set the host name to {}: {error}", plan.hostname);
-        }
-        let ports = plan.containers.iter().flat_map(|container| &container.ports);
-        self.services
-            .open_ports(ports.map(|port| port.container_port).collect());
-        self.plan = Some(Rc::new(plan.clone()));
-        self.step(Event::Accept(Box::new(plan)));
-    }
-
-    fn counters(&self) -> Counters {
-        let logs = self.logs.borrow();
-        Counters {
-            resident_bytes: proc::resident_bytes(),
-            reaped: self.reaped,
-            log_bytes: logs.taken_bytes,
-            log_dropped_bytes: logs.dropped_bytes,
-            refused_connections: self.refused,
-        }
-    }
-}
-
 /// A deadline that never comes: a century.
 const NEVER_MS: u64 = 100 * 365 * 24 * 3_600_000;
-const FOREIGN: &str = "this enclave has another controller: present its session key, or stop the other one";
-const SUPERSEDED: &str = "a controller with the session key has taken over";
-
-fn already_running(name: &str) -> Rejection {
-    Rejection {
-        errors: vec![Finding {
-            object: format!("Pod/{name}"),
-            path: String::new(),
-            message:
-                "is already running with another bundle, which cannot be replaced: stop this enclave and \
-                      start a new one"
-                    .to_owned(),
-        }],
-    }
-}
 
 /// RFC 9562, version 4.
 fn pod_uid(mut bytes: [u8; 16]) -> String {

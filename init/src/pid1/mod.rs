@@ -7,6 +7,7 @@ mod control;
 mod event_loop;
 mod exit;
 mod finish;
+mod host;
 mod image;
 mod input;
 mod journal;
@@ -15,6 +16,7 @@ mod log_store;
 mod managed_file;
 mod process;
 mod service;
+mod unit;
 mod volume;
 
 use std::io::Write as _;

@@ -1,0 +1,251 @@
+//! What the loop does for the host: letting a controller in, hearing its wishes, telling it what has happened.
+
+use std::rc::Rc;
+
+use cloister_init::supervisor::event::Event;
+use manifest_sync::link::{self, Stream, StreamHeader, StreamKind, StreamReply};
+use manifest_sync::plan::Plan;
+use manifest_sync::protocol::session::Decision;
+use manifest_sync::protocol::{Counters, FromEnclave, RefusedReason, VERSION, enclave};
+use manifest_sync::reject::{Finding, Rejection};
+
+use super::control::{self, LogRequest};
+use super::event_loop::Pid1;
+use super::finish::Audience;
+use super::input::{ConnectionId, Input};
+use crate::sys::{fd, proc};
+
+const FOREIGN: &str = "this enclave has another controller: present its session key, or stop the other one";
+const SUPERSEDED: &str = "a controller with the session key has taken over";
+
+impl Pid1 {
+    pub(super) fn connected(&mut self, header: StreamHeader, stream: Stream) {
+        if header.stream == (StreamKind::Control {}) {
+            if !self.connections.open(stream, self.wishes.clone()) {
+                self.refused += 1;
+            }
+            return;
+        }
+        if !header
+            .session
+            .as_deref()
+            .is_some_and(|key| self.sessions.is_key(key))
+        {
+            self.refused += 1;
+            return control::refuse(stream, StreamReply::NotYourSession);
+        }
+        match header.stream {
+            StreamKind::Logs {
+                container,
+                after,
+                follow,
+            } => {
+                self.log_streams += 1;
+                let request = LogRequest {
+                    container,
+                    after,
+                    follow,
+                };
+                let (logs, inbox) = (Rc::clone(&self.logs), self.wishes.clone());
+                tokio::task::spawn_local(control::deliver_logs(stream, request, logs, inbox));
+            }
+            StreamKind::Blob { request, size } => self.blob_arrived(request, size, stream),
+            StreamKind::Control {} | StreamKind::Ingress { .. } => {
+                self.refused += 1;
+                control::refuse(stream, StreamReply::Malformed);
+            }
+        }
+    }
+
+    pub(super) fn blob_arrived(&mut self, request: u64, size: u64, stream: Stream) {
+        let facts = self.facts.clone();
+        tokio::task::spawn_local(async move {
+            let mut stream = stream;
+            if link::write_reply(&mut stream, StreamReply::Accepted)
+                .await
+                .is_ok()
+            {
+                let _ = facts
+                    .send(Input::Blob {
+                        request,
+                        size,
+                        stream,
+                    })
+                    .await;
+            }
+        });
+    }
+
+    pub(super) fn supply(&mut self, request: u64, size: u64, stream: Stream) {
+        let supplied = stream.into_std_fd().and_then(|stream| {
+            // The worker reads like any ordinary program.
+            fd::set_nonblocking(&stream, false)?;
+            self.images.supply(request, size, &stream)
+        });
+        if let Err(error) = supplied {
+            log::info!("blob request {request}: {error}");
+        }
+    }
+
+    pub(super) fn hear(&mut self, id: ConnectionId, input: enclave::Input) {
+        if let enclave::Input::Violation { reason, message } = input {
+            return self.turn_away(id, reason, message);
+        }
+        if let enclave::Input::Hello {
+            session,
+            events_after,
+            ..
+        } = input
+        {
+            return self.greet(id, session.as_deref(), events_after);
+        }
+        if !self.connections.is_controller(id) {
+            return self.turn_away(id, RefusedReason::NotYourSession, SUPERSEDED.to_owned());
+        }
+        match input {
+            enclave::Input::Apply { bundle } => self.apply(id, &bundle),
+            enclave::Input::BlobUnavailable { request, message } => {
+                if let Err(error) = self.images.unavailable(request, &message) {
+                    log::info!("blob request {request}: {error}");
+                }
+            }
+            enclave::Input::Stop { grace_seconds } => self.step(Event::Stop { grace_seconds }),
+            enclave::Input::FinishedAck => {
+                let now = self.now();
+                if let Some(finish) = &mut self.finish {
+                    finish.acknowledge(now);
+                }
+            }
+            enclave::Input::Ping { nonce } => {
+                let counters = self.counters();
+                self.connections.send(id, &FromEnclave::Pong { nonce, counters });
+            }
+            enclave::Input::Hello { .. } | enclave::Input::Violation { .. } => {}
+        }
+    }
+
+    pub(super) fn greet(&mut self, id: ConnectionId, session: Option<&str>, events_after: u64) {
+        if self.sessions.decide(session) == Decision::Refuse {
+            return self.turn_away(id, RefusedReason::NotYourSession, FOREIGN.to_owned());
+        }
+        if let Some(old) = self.connections.promote(id) {
+            self.turn_away(old, RefusedReason::Superseded, SUPERSEDED.to_owned());
+        }
+        let welcome = FromEnclave::Welcome {
+            version: VERSION,
+            session: self.sessions.key().to_owned(),
+            boot_id: self.boot_id.clone(),
+            bundle: self.plan.as_ref().map(|plan| plan.digest.to_string()),
+        };
+        self.connections.send(id, &welcome);
+        for event in self.journal.after(events_after) {
+            self.connections
+                .send(id, &FromEnclave::Event { event: event.clone() });
+        }
+        if let Some(report) = self.supervisor.report() {
+            self.connections.send(
+                id,
+                &FromEnclave::Status {
+                    report: Box::new(report),
+                },
+            );
+        }
+        self.ask_for_blob();
+        self.send_finished(id);
+        self.audience_changed(Audience::Present);
+    }
+
+    pub(super) fn turn_away(&mut self, id: ConnectionId, reason: RefusedReason, message: String) {
+        self.refused += 1;
+        log::info!("control: connection {}: {message}", id.0);
+        self.connections
+            .send(id, &FromEnclave::Refused { reason, message });
+        self.disconnected(id);
+    }
+
+    pub(super) fn disconnected(&mut self, id: ConnectionId) {
+        if self.connections.close(id) {
+            self.sessions.disconnected();
+            self.audience_changed(Audience::Absent);
+        }
+    }
+
+    pub(super) fn audience_changed(&mut self, audience: Audience) {
+        let now = self.now();
+        if let Some(finish) = &mut self.finish {
+            finish.audience_changed(now, audience);
+        }
+    }
+
+    pub(super) fn ask_for_blob(&mut self) {
+        if let Some((request, digest)) = self.images.wanted().cloned() {
+            self.connections
+                .send_to_controller(&FromEnclave::NeedBlob { request, digest });
+        }
+    }
+
+    pub(super) fn apply(&mut self, id: ConnectionId, bundle: &[u8]) {
+        let answer = match Plan::from_bundle_bytes(bundle) {
+            Err(rejection) => FromEnclave::Rejected { rejection },
+            Ok((plan, warnings)) => match &self.plan {
+                Some(running) if running.digest != plan.digest => FromEnclave::Rejected {
+                    rejection: already_running(&running.name),
+                },
+                Some(_) => FromEnclave::Applied {
+                    digest: plan.digest.to_string(),
+                    warnings,
+                },
+                None => {
+                    let digest = plan.digest.to_string();
+                    self.connections
+                        .send(id, &FromEnclave::Applied { digest, warnings });
+                    return self.accept(plan);
+                }
+            },
+        };
+        self.connections.send(id, &answer);
+    }
+
+    pub(super) fn accept(&mut self, mut plan: Plan) {
+        log::info!(
+            "bundle {}: Pod {}/{} accepted",
+            plan.digest,
+            plan.namespace,
+            plan.name
+        );
+        let uid = plan.uid.get_or_insert_with(|| self.runtime.uid.clone());
+        self.runtime.uid.clone_from(uid);
+        if let Err(error) = nix::unistd::sethostname(&plan.hostname) {
+            log::warn!("cannot set the host name to {}: {error}", plan.hostname);
+        }
+        let ports = plan.containers.iter().flat_map(|container| &container.ports);
+        self.services
+            .open_ports(ports.map(|port| port.container_port).collect());
+        self.plan = Some(Rc::new(plan.clone()));
+        self.step(Event::Accept(Box::new(plan)));
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        let logs = self.logs.borrow();
+        Counters {
+            resident_bytes: proc::resident_bytes(),
+            reaped: self.reaped,
+            log_bytes: logs.taken_bytes,
+            log_dropped_bytes: logs.dropped_bytes,
+            refused_connections: self.refused,
+        }
+    }
+}
+
+fn already_running(name: &str) -> Rejection {
+    Rejection {
+        errors: vec![Finding {
+            object: format!("Pod/{name}"),
+            path: String::new(),
+            message:
+                "is already running with another bundle, which cannot be replaced: stop this enclave and \
+                      start a new one"
+                    .to_owned(),
+        }],
+    }
+}

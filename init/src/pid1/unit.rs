@@ -1,0 +1,211 @@
+//! What the loop does to units: starting their processes, hearing of their start and end, signalling them.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use cloister_init::supervisor::event::{Event, ExitStatus, Pid, SpawnError};
+use cloister_init::supervisor::unit::UnitId;
+use manifest_sync::log_record::LogStream;
+use manifest_sync::plan::ContainerPlan;
+
+use super::event_loop::{Child, POD_IP, Pid1};
+use super::log_store::LogPipe;
+use super::process::Outputs;
+use super::{container, layout, managed_file, process, volume};
+use crate::sys::spawn::Namespaces;
+use crate::sys::{fd, reap};
+
+/// K-143: when the image names no stop signal.
+const DEFAULT_STOP_SIGNAL: &str = "SIGTERM";
+
+impl Pid1 {
+    pub(super) fn reap(&mut self) {
+        let mut exits = Vec::new();
+        reap::reap(|pid, status| exits.push((pid, status)));
+        for (pid, status) in exits {
+            self.reaped += 1;
+            self.exited(pid, status);
+        }
+    }
+
+    pub(super) fn exited(&mut self, pid: Pid, status: ExitStatus) {
+        if let Some(events) = self.images.exited(pid) {
+            return self.step_all(events);
+        }
+        // A short-lived process: its report may still be in the pipe.
+        self.read_report(pid);
+        let Some(child) = self.children.remove(&pid) else {
+            return;
+        };
+        for pipe in &child.logs {
+            pipe.drain_now();
+        }
+        let message = self.termination_message(&child, status);
+        self.step(Event::Exited { pid, status, message });
+    }
+
+    pub(super) fn read_report(&mut self, pid: Pid) {
+        let Some(child) = self.children.get_mut(&pid) else {
+            return;
+        };
+        let Some(report) = child.report.take() else { return };
+        match report.read() {
+            None => {
+                let took = child.spawned.elapsed().as_secs_f64() * 1000.0;
+                let unit = child.unit;
+                log::info!(
+                    "{}: executing {took:.1} ms after its spawn",
+                    self.supervisor.unit_name(unit)
+                );
+                self.step(Event::Started { pid });
+            }
+            Some(report) => self.step(Event::StartFailed {
+                pid,
+                message: report.to_string(),
+            }),
+        }
+    }
+
+    /// K-332, K-333; the instance's files are gone afterwards.
+    pub(super) fn termination_message(&self, child: &Child, status: ExitStatus) -> Option<String> {
+        let container = self.container(child.unit)?;
+        let instance = layout::instance(&container.name, child.attempt);
+        let mut message = process::termination_message(&instance);
+        let failed = status != ExitStatus::Code(0);
+        if message.is_empty() && failed && container.termination_message_from_logs {
+            message = self.logs.borrow().tail(&container.name, child.attempt);
+        }
+        if let Err(error) = std::fs::remove_dir_all(&instance) {
+            log::warn!("cannot remove {}: {error}", instance.display());
+        }
+        Some(message).filter(|message| !message.is_empty())
+    }
+
+    pub(super) fn container(&self, unit: UnitId) -> Option<&ContainerPlan> {
+        let UnitId::Container(index) = unit else {
+            return None;
+        };
+        self.plan.as_ref()?.containers.get(index)
+    }
+
+    pub(super) fn stop_signal(&self, pid: Pid) -> String {
+        let image = self
+            .children
+            .get(&pid)
+            .and_then(|child| self.container(child.unit))
+            .and_then(|container| self.images.get(&container.image_digest));
+        match image {
+            Some(image) if !image.stop_signal.is_empty() => image.stop_signal.clone(),
+            _ => DEFAULT_STOP_SIGNAL.to_owned(),
+        }
+    }
+
+    pub(super) fn pull(&mut self, unit: UnitId) -> Vec<Event> {
+        let Some(digest) = self
+            .container(unit)
+            .map(|container| container.image_digest.clone())
+        else {
+            return Vec::new();
+        };
+        self.images.pull(unit, digest)
+    }
+
+    pub(super) fn spawn(&mut self, unit: UnitId, attempt: u32) -> Event {
+        let spawned = match unit {
+            UnitId::Service(index) => self.spawn_service(index, attempt),
+            UnitId::Container(_) => self.spawn_container(unit, attempt),
+        };
+        match spawned {
+            Ok(pid) => Event::Spawned { unit, pid },
+            Err((reason, message)) => Event::SpawnFailed {
+                unit,
+                reason,
+                message,
+            },
+        }
+    }
+
+    pub(super) fn spawn_service(&mut self, index: usize, attempt: u32) -> Result<Pid, (SpawnError, String)> {
+        let spawned = Instant::now();
+        let started = self
+            .services
+            .start(index, &self.facts)
+            .map_err(|error| (SpawnError::Create, format!("cannot start: {error}")))?;
+        let unit = UnitId::Service(index);
+        Ok(self.adopt(
+            started,
+            Child {
+                unit,
+                attempt,
+                report: None,
+                logs: Vec::new(),
+                spawned,
+            },
+        ))
+    }
+
+    pub(super) fn spawn_container(
+        &mut self,
+        unit: UnitId,
+        attempt: u32,
+    ) -> Result<Pid, (SpawnError, String)> {
+        let create = |error: std::io::Error| (SpawnError::Create, format!("cannot create: {error}"));
+        let plan = self
+            .plan
+            .clone()
+            .ok_or((SpawnError::Create, "no Pod".to_owned()))?;
+        let container = self
+            .container(unit)
+            .ok_or((SpawnError::Create, "no such container".to_owned()))?;
+        let image = self
+            .images
+            .get(&container.image_digest)
+            .ok_or((SpawnError::Create, "image is not unpacked".to_owned()))?;
+        volume::set_up(&plan).map_err(|error| (SpawnError::Volume, error.0))?;
+        let around = container::Surroundings {
+            runtime: &self.runtime,
+            owners: self.owners,
+            attempt,
+        };
+        let spec = container::describe(&plan, container, image, &around)
+            .map_err(|message| (SpawnError::Config, message))?;
+        let files = [
+            managed_file::hosts(&plan, POD_IP),
+            format!("{}\n", plan.hostname),
+            managed_file::resolv_conf(&plan.dns),
+        ];
+        process::prepare(&layout::instance(&container.name, attempt), files).map_err(create)?;
+        let (stdout, stdout_end) = fd::pipe().map_err(create)?;
+        let (stderr, stderr_end) = fd::pipe().map_err(create)?;
+        let outputs = Outputs {
+            stdout: &stdout_end,
+            stderr: &stderr_end,
+        };
+        let spawned = Instant::now();
+        let started = process::start(&spec, Namespaces::Container, &outputs, &[]).map_err(create)?;
+        let mut logs = Vec::new();
+        for (fd, stream) in [(stdout, LogStream::Stdout), (stderr, LogStream::Stderr)] {
+            fd::set_nonblocking(&fd, true).map_err(create)?;
+            let pipe = LogPipe::new(fd, &container.name, attempt, stream, &self.logs).map_err(create)?;
+            tokio::task::spawn_local(Rc::clone(&pipe).drain());
+            logs.push(pipe);
+        }
+        Ok(self.adopt(
+            started,
+            Child {
+                unit,
+                attempt,
+                report: None,
+                logs,
+                spawned,
+            },
+        ))
+    }
+
+    pub(super) fn adopt(&mut self, started: process::Started, mut child: Child) -> Pid {
+        started.report.watch(started.pid, self.facts.clone());
+        child.report = Some(started.report);
+        self.children.insert(started.pid, child);
+        started.pid
+    }
+}
