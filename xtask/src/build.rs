@@ -2,6 +2,7 @@
 //! leak into it), and `host-proxy`.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
@@ -16,8 +17,24 @@ pub(crate) struct Product {
     pub(crate) proxy: PathBuf,
 }
 
+/// Makes sure that the toolchain has the static target. `rust-toolchain.toml` names it, but rustup installs it by itself
+/// only together with the toolchain.
+fn need_target() -> Result<()> {
+    let output = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .current_dir(root())
+        .output()
+        .context("cannot run rustc")?;
+    let directory = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if Path::new(&directory).is_dir() {
+        return Ok(());
+    }
+    run("rustup", &["target", "add", TARGET])
+}
+
 /// Builds both into `target/cloister`.
 pub(crate) fn product() -> Result<Product> {
+    need_target()?;
     let init = [
         "build",
         "--locked",
@@ -55,6 +72,7 @@ fn install(from: &Path, to: &Path) -> Result<()> {
 
 /// Compiles a program of one file into a static binary.
 pub(crate) fn program(source: &Path, to: &Path) -> Result<()> {
+    need_target()?;
     let (source, to) = (source.to_string_lossy(), to.to_string_lossy());
     run(
         "rustc",
