@@ -195,6 +195,41 @@ fn a_port_in_use_is_said_before_anything_starts() {
 }
 
 #[test]
+fn a_full_disk_is_said_and_leaves_no_enclave_behind() {
+    let Some(product) = product() else { return };
+    if !nix::unistd::geteuid().is_root() {
+        println!("SKIPPED: only root can mount a disk to fill");
+        return;
+    }
+    let scratch = tempfile::Builder::new()
+        .prefix("clf")
+        .tempdir()
+        .expect("a scratch directory");
+    let disk = scratch.path().display();
+    let pod = pod(json!({"containers": [guest("app", &["sleep"])]}));
+    // In a mount namespace of its own: the mount is gone with the shell, unless an enclave keeps it busy.
+    let script = format!(
+        "mount -t tmpfs -o size=64k none {disk} && cd {disk} && mkdir state && echo '{pod}' > pod.yaml && \
+         (dd if=/dev/zero of=fill bs=1k || true) 2>/dev/null; {proxy} up --file pod.yaml --images {images} --init {init} \
+         --state-dir state --http-address none; code=$?; cd /; umount {disk} || code=99; exit $code",
+        proxy = product.proxy.display(),
+        images = product.guests.display(),
+        init = product.init.display(),
+    );
+    let output = std::process::Command::new("unshare")
+        .args(["-m", "sh", "-c", &script])
+        .output()
+        .expect("unshare runs");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        matches!(output.status.code(), Some(69 | 71)),
+        "{:?}: {message}",
+        output.status
+    );
+    assert!(message.contains("No space left on device"), "{message}");
+}
+
+#[test]
 fn a_second_controller_is_refused_and_the_first_does_not_notice() {
     let Some(product) = product() else { return };
     let up = Up::start(

@@ -34,13 +34,24 @@ fn launch(state: &Path, init: &Path) -> Result<Child, String> {
     // Fails only for the leader of a process group, which then has what it needs.
     let _ = setsid();
     enter_namespaces()?;
-    let child = Command::new("/proc/self/exe")
+    let mut child = Command::new("/proc/self/exe")
         .arg0("host-proxy")
         .arg(ROOT)
         .args([state, init])
         .env_clear()
         .spawn()
         .map_err(|error| format!("cannot start PID 1: {error}"))?;
+    if let Err(error) = announce(&child, state) {
+        // An enclave that nobody can find again must not stay.
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(error);
+    }
+    Ok(child)
+}
+
+/// Records the enclave's pid and tells it to host-proxy.
+fn announce(child: &Child, state: &Path) -> Result<(), String> {
     let pid = child.id().cast_signed();
     let record = Process::observe(pid)
         .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
@@ -50,8 +61,7 @@ fn launch(state: &Path, init: &Path) -> Result<Child, String> {
     println!("pid {pid}");
     // What PID 1 has to say until it runs follows on the same pipe; we must not keep it open.
     let _ = io::stdout().flush();
-    dup2_stdout(io::stderr()).map_err(|error| format!("cannot let go of the pipe: {error}"))?;
-    Ok(child)
+    dup2_stdout(io::stderr()).map_err(|error| format!("cannot let go of the pipe: {error}"))
 }
 
 /// user_namespaces(7): without privileges, a user namespace comes first, with our own id as its root.
