@@ -312,3 +312,105 @@ proptest! {
 fn is_root() -> bool {
     tempfile::tempdir().unwrap().path().metadata().unwrap().uid() == 0
 }
+
+/// An archive of one file with PAX attributes.
+fn with_attributes(attributes: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_pax_extensions(attributes.iter().copied()).unwrap();
+    entry(&mut builder, "f", EntryType::Regular, b"x", 0o644);
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn user_attributes_are_kept_and_those_of_the_overlay_are_refused() {
+    let mut world = World::new(&[with_attributes(&[("SCHILY.xattr.user.note", b"kept")])]);
+    let image = world.unpack(Limits::default(), Owners::Squash).unwrap();
+    let file = world.store().join(&image.layers[0]).join("f");
+    let mut value = [0; 16];
+    let count = rustix::fs::getxattr(&file, "user.note", &mut value).unwrap();
+    assert_eq!(&value[..count], b"kept");
+    for name in [
+        "SCHILY.xattr.trusted.overlay.opaque",
+        "SCHILY.xattr.user.overlay.opaque",
+    ] {
+        let mut world = World::new(&[with_attributes(&[(name, b"y")])]);
+        world.unpack(Limits::default(), Owners::Squash).unwrap_err();
+        assert_eq!(std::fs::read_dir(world.store()).unwrap().count(), 0, "{name}");
+    }
+}
+
+#[test]
+fn a_long_pax_name_is_the_name_and_a_size_that_disagrees_is_refused() {
+    let long = format!("{}/f", "n".repeat(200));
+    let mut builder = tar::Builder::new(Vec::new());
+    builder
+        .append_pax_extensions([("path", long.as_bytes())])
+        .unwrap();
+    entry(&mut builder, "short", EntryType::Regular, b"x", 0o644);
+    let mut world = World::new(&[builder.into_inner().unwrap()]);
+    let image = world.unpack(Limits::default(), Owners::Squash).unwrap();
+    assert_eq!(
+        std::fs::read(world.store().join(&image.layers[0]).join(&long)).unwrap(),
+        b"x"
+    );
+    // CVE-2025-62518: two readers that believe different sizes see different files.
+    let mut builder = tar::Builder::new(Vec::new());
+    builder
+        .append_pax_extensions([("size", b"512".as_slice())])
+        .unwrap();
+    entry(&mut builder, "f", EntryType::Regular, b"", 0o644);
+    entry(&mut builder, "hidden", EntryType::Regular, b"x", 0o644);
+    let mut world = World::new(&[builder.into_inner().unwrap()]);
+    world.unpack(Limits::default(), Owners::Squash).unwrap_err();
+}
+
+#[test]
+fn a_sparse_file_has_its_holes() {
+    let mut header = tar::Header::new_gnu();
+    header.set_path("sparse").unwrap();
+    header.set_entry_type(EntryType::GNUSparse);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1);
+    header.set_size(4);
+    let gnu = header.as_gnu_mut().unwrap();
+    gnu.sparse[0].offset.copy_from_slice(b"00000010000\0");
+    gnu.sparse[0].numbytes.copy_from_slice(b"00000000004\0");
+    gnu.realsize.copy_from_slice(b"00000010004\0");
+    header.set_cksum();
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append(&header, b"data".as_slice()).unwrap();
+    let mut world = World::new(&[builder.into_inner().unwrap()]);
+    let image = world.unpack(Limits::default(), Owners::Squash).unwrap();
+    let content = std::fs::read(world.store().join(&image.layers[0]).join("sparse")).unwrap();
+    assert_eq!(content.len(), 0o10004);
+    assert!(content[..0o10000].iter().all(|byte| *byte == 0));
+    assert_eq!(&content[0o10000..], b"data");
+}
+
+#[test]
+fn zstd_and_plain_layers_are_read_too() {
+    let tar = archive(&[("f", EntryType::Regular, b"content", 0o644)]);
+    let zstd = ruzstd::encoding::compress_to_vec(tar.as_slice(), ruzstd::encoding::CompressionLevel::Fastest);
+    let kinds = [
+        (zstd, "application/vnd.oci.image.layer.v1.tar+zstd"),
+        (tar.clone(), "application/vnd.oci.image.layer.v1.tar"),
+    ];
+    for (blob, media_type) in kinds {
+        let mut world = World::new(&[]);
+        let writer = LayoutWriter::create(&world.layout.dir).unwrap();
+        let mut layer = writer.add_layer_tar(tar.as_slice(), false).unwrap();
+        let digest = Digest::sha256(&blob);
+        std::fs::write(world.layout.dir.join("blobs/sha256").join(digest.hex()), &blob).unwrap();
+        layer.descriptor.media_type = media_type.to_owned();
+        layer.descriptor.digest = digest;
+        layer.descriptor.size = blob.len() as u64;
+        world.image = writer.write_image("b", ImageConfig::default(), &[layer]).unwrap();
+        let image = world.unpack(Limits::default(), Owners::Squash).unwrap();
+        assert_eq!(
+            std::fs::read(world.store().join(&image.layers[0]).join("f")).unwrap(),
+            b"content"
+        );
+    }
+}

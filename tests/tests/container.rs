@@ -137,6 +137,58 @@ fn config_map_files_are_where_they_belong() {
 }
 
 #[test]
+fn an_image_of_a_hundred_layers_runs() {
+    let Some(product) = product() else { return };
+    let layout = tempfile::Builder::new()
+        .prefix("cly")
+        .tempdir()
+        .expect("a scratch directory");
+    let blob = |digest: &str| {
+        product
+            .guests
+            .join("blobs/sha256")
+            .join(digest.trim_start_matches("sha256:"))
+    };
+    let read = |path: &std::path::Path| -> Value {
+        serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
+    };
+    let index = read(&product.guests.join("index.json"));
+    let manifest = read(&blob(index["manifests"][0]["digest"].as_str().expect("a digest")));
+    let config = read(&blob(manifest["config"]["digest"].as_str().expect("a digest")));
+    let layer: rootfs::image::Descriptor =
+        serde_json::from_value(manifest["layers"][0].clone()).expect("a descriptor");
+    let writer = rootfs::write::LayoutWriter::create(layout.path()).expect("a layout");
+    let copy = layout.path().join("blobs/sha256").join(layer.digest.hex());
+    std::fs::copy(blob(layer.digest.as_str()), copy).expect("a copy");
+    let diff_id = serde_json::from_value(config["rootfs"]["diff_ids"][0].clone()).expect("a digest");
+    let mut layers = vec![rootfs::write::LayerDescriptor {
+        descriptor: layer,
+        diff_id,
+    }];
+    for number in 1..100 {
+        let tree = tempfile::tempdir().expect("a tree");
+        std::fs::write(tree.path().join("number"), number.to_string()).expect("a file");
+        layers.push(writer.add_layer(tree.path(), true).expect("a layer"));
+    }
+    writer
+        .write_image("many", rootfs::image::ImageConfig::default(), &layers)
+        .expect("an image");
+    let container = json!({"name": "app", "image": "many", "command": ["/guest", "cat", "/number"]});
+    let spec = json!({"restartPolicy": "Never", "containers": [container]});
+    let mut up = Up::start(
+        &product,
+        &[pod(spec)],
+        &["--images", layout.path().to_str().expect("UTF-8")],
+    );
+    assert_eq!(up.exit_code(), 0, "{}", up.stderr());
+    assert!(
+        up.stdout().contains("| 99"),
+        "the top layer does not win: {}",
+        up.stdout()
+    );
+}
+
+#[test]
 fn an_unprivileged_user_can_run_a_pod() {
     let Some(product) = product() else { return };
     if !nix::unistd::geteuid().is_root() {

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::symlink;
 use std::path::{Component, Path};
 
 use nix::errno::Errno;
@@ -73,16 +74,16 @@ fn overlay(spec: &RootSpec) -> Result<String, Failure> {
     for name in ["upper", "work", "merged"] {
         std::fs::create_dir(scratch.join(name)).at(Stage::Overlay, name)?;
     }
-    // Relative names are short: the options of sixty layers fit into a page.
-    let store = spec.lower.first().and_then(|layer| Path::new(layer).parent());
-    let store = store.ok_or_else(|| Failure::said(Stage::Overlay, "the image has no layer".to_owned()))?;
-    std::env::set_current_dir(store).at(Stage::Overlay, "layer store")?;
-    let names = spec
-        .lower
-        .iter()
-        .rev()
-        .filter_map(|layer| Path::new(layer).file_name()?.to_str());
-    let mut options = format!(
+    // Numbered links are short names: the options of every image's layers fit into a page.
+    for (number, layer) in spec.lower.iter().enumerate() {
+        symlink(layer, scratch.join(number.to_string())).at(Stage::Overlay, layer)?;
+    }
+    if spec.lower.is_empty() {
+        return Err(Failure::said(Stage::Overlay, "the image has no layer".to_owned()));
+    }
+    std::env::set_current_dir(scratch).at(Stage::Overlay, "scratch space")?;
+    let names = (0..spec.lower.len()).rev().map(|number| number.to_string());
+    let options = format!(
         "lowerdir={},upperdir={2}/upper,workdir={2}/work{1}",
         names.collect::<Vec<_>>().join(":"),
         if spec.user_xattr { ",userxattr" } else { "" },
@@ -95,7 +96,6 @@ fn overlay(spec: &RootSpec) -> Result<String, Failure> {
         ));
     }
     let merged = format!("{}/merged", spec.scratch);
-    options.shrink_to_fit();
     mount(
         Some("overlay"),
         merged.as_str(),
