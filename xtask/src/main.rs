@@ -4,10 +4,14 @@
 mod bench;
 mod build;
 mod ci;
+mod debian;
 mod image;
+mod kernel;
+mod qemu;
 mod system;
 mod test;
 mod up;
+mod vm;
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
@@ -21,6 +25,9 @@ cargo xtask COMMAND
   image --from-dir DIR --name REF --out LAYOUT [--entrypoint PROGRAM]...
                      build an image of one layer from a directory
   build              build cloister-init (static) and host-proxy into target/cloister
+  kernel             build the enclave's kernel into target/vm/bzImage
+  vm                 find or build what an emulated enclave needs: QEMU, kernel, vhost-device-vsock;
+                     CLOISTER_VM_CACHE names a directory of ready-built ones
   test [FILTER]      run all tests; prints one summary
   ci                 fmt, clippy, doc, deny, then test
   bench [--write]    measure against the budgets; --write updates docs/benchmarks.md
@@ -49,6 +56,8 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
             println!("{}\n{}", product.init.display(), product.proxy.display());
             ExitCode::SUCCESS
         }),
+        "kernel" => kernel::kernel(rest).map(|()| ExitCode::SUCCESS),
+        "vm" => vm::vm(rest).map(|()| ExitCode::SUCCESS),
         "test" => test::test(rest),
         "ci" => ci::ci(),
         "bench" => bench::bench(rest).map(|()| ExitCode::SUCCESS),
