@@ -1,4 +1,5 @@
-//! The pure part of `cloister-init`: the supervisor. It knows neither clock nor kernel.
+//! The pure part of `cloister-init`: the supervisor, and the numbers of cgroups. It knows neither clock nor kernel.
 #![forbid(unsafe_code)]
 
+pub mod resources;
 pub mod supervisor;

@@ -31,6 +31,28 @@ pub struct EnclaveConfig {
     /// What PID 1 does when the Pod has ended: power off (a VM) or exit with the code (the local back-end).
     #[serde(default)]
     pub end: End,
+    /// vsock CIDs at which the parent may be, tried in this order: 3 on Nitro, 2 (`VMADDR_CID_HOST`) elsewhere.
+    #[serde(default = "default_parent_cids")]
+    pub parent_cids: Vec<u32>,
+    /// Whether the parent is told that the enclave has booted. `nitro-cli` waits for that and ends an enclave that is
+    /// silent.
+    #[serde(default)]
+    pub heartbeat: bool,
+}
+
+impl EnclaveConfig {
+    /// The configuration of an enclave image when the user has none of their own: vsock, heartbeat, power-off.
+    pub fn machine() -> Self {
+        Self {
+            listen: Address::Vsock { cid: None },
+            takeover: Takeover::Never,
+            log_ring_bytes: default_log_ring_bytes(),
+            services: Vec::new(),
+            end: End::PowerOff,
+            parent_cids: default_parent_cids(),
+            heartbeat: true,
+        }
+    }
 }
 
 /// Whether a controller may take over without the session key.
@@ -70,4 +92,8 @@ pub struct ServiceConfig {
 
 fn default_log_ring_bytes() -> u32 {
     1 << 20
+}
+
+fn default_parent_cids() -> Vec<u32> {
+    vec![3, 2]
 }

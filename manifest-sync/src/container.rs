@@ -6,7 +6,8 @@ use crate::plan::{
     ContainerPlan, EnvFrom, EnvValue, EnvVar, MountPlan, ObjectRef, PortPlan, RestartRule, RuleOperator,
     SecurityPlan, VolumePlan,
 };
-use crate::pod::{label, named, policy, quantity, relative, unique};
+use crate::pod::{label, named, policy, relative, unique};
+use crate::resources;
 
 pub(crate) fn container(
     node: &Node<'_>,
@@ -45,20 +46,10 @@ pub(crate) fn container(
             "resizePolicy",
         ],
     );
-    if let Some(resources) = node.get("resources") {
-        resources.fields(&["limits", "requests"], &[], &["claims"]);
-        resources.warn("not enforced by this release");
-        for field in ["limits", "requests"] {
-            resources
-                .get(field)
-                .map(|n| n.entries())
-                .unwrap_or_default()
-                .iter()
-                .for_each(|(_, n)| {
-                    quantity(n);
-                });
-        }
-    }
+    let resources = node
+        .get("resources")
+        .map(|node| resources::read(&node))
+        .unwrap_or_default();
     let image = node.required("image");
     let image_digest = image
         .as_deref()
@@ -132,6 +123,7 @@ pub(crate) fn container(
             .filter(|p| !p.is_empty())
             .unwrap_or_else(|| "/dev/termination-log".into()),
         termination_message_from_logs: fallback,
+        resources,
         image: image?,
         image_digest: image_digest?,
     })

@@ -21,5 +21,6 @@ pub mod protocol;
 pub mod quantity;
 pub mod reject;
 pub mod relay;
+pub mod resources;
 pub mod status;
 pub mod volume;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::digest::{BundleDigest, Digest};
+use crate::resources::ResourcesPlan;
 
 /// One Pod, ready to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +126,8 @@ pub struct ContainerPlan {
     pub termination_message_path: String,
     /// `terminationMessagePolicy` is `FallbackToLogsOnError`.
     pub termination_message_from_logs: bool,
+    /// `resources`.
+    pub resources: ResourcesPlan,
 }
 
 /// One `envFrom` entry.

@@ -6,6 +6,8 @@ use crate::container::container;
 use crate::decode::Node;
 use crate::digest::BundleDigest;
 use crate::plan::{DnsPlan, KeyToPath, ObjectRef, Plan, RestartPolicy, VolumePlan, VolumeSource};
+use crate::quantity::Quantity;
+use crate::resources::quantity;
 
 /// Checks ObjectMeta; returns its labels and annotations.
 pub(crate) fn metadata(node: &Node<'_>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
@@ -333,7 +335,7 @@ fn volume(node: &Node<'_>) -> Option<VolumePlan> {
             VolumeSource::EmptyDir {
                 size_limit: dir
                     .get("sizeLimit")
-                    .and_then(|n| quantity(&n))
+                    .and_then(|n| quantity(&n).map(Quantity::value))
                     .and_then(|v| u64::try_from(v).ok())
                     .filter(|v| *v > 0),
             }
@@ -373,23 +375,4 @@ fn object(node: &Node<'_>, name: &str, make: fn(String) -> ObjectRef) -> Option<
             .unwrap_or(0o644),
         optional: node.flag_of("optional").unwrap_or(false),
     })
-}
-
-pub(crate) fn quantity(node: &Node<'_>) -> Option<i64> {
-    let text = if node.value.is_number() {
-        node.value.to_string()
-    } else {
-        node.text()?
-    };
-    match text.parse::<crate::quantity::Quantity>() {
-        Ok(q) if q.value() >= 0 => Some(q.value()),
-        Ok(_) => {
-            node.error("must not be negative");
-            None
-        }
-        Err(message) => {
-            node.error(message);
-            None
-        }
-    }
 }

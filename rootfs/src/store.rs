@@ -16,6 +16,11 @@ use crate::image::{self, Compression, Descriptor, Document, ImageConfig, MAX_DOC
 use crate::stream::{Limit, Metered, decompress};
 use crate::unpack::{Failure, Limits, Owners, Unpacker};
 
+/// Where the initramfs has images that came with the enclave image: an OCI image layout.
+pub const PRELOADED: &str = "/images";
+/// Where the initramfs has kernel modules; all of them are loaded at boot, in the order of their names.
+pub const MODULES: &str = "/lib/modules";
+
 /// Where blobs come from. What it gives is not trusted.
 pub trait BlobSource {
     /// Content of a blob and its size in bytes.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::system::{root, run};
 
@@ -34,8 +34,20 @@ fn need_target() -> Result<()> {
 
 /// Builds both into `target/cloister`.
 pub(crate) fn product() -> Result<Product> {
+    let init = init()?;
+    run(
+        "cargo",
+        &["build", "--locked", "--package", "host-proxy", "--release"],
+    )?;
+    let proxy = directory().join("host-proxy");
+    install(&root().join("target/release/host-proxy"), &proxy)?;
+    Ok(Product { init, proxy })
+}
+
+/// Builds `cloister-init` into `target/cloister`, the same bytes wherever the sources and the registry are.
+pub(crate) fn init() -> Result<PathBuf> {
     need_target()?;
-    let init = [
+    let arguments = [
         "build",
         "--locked",
         "--package",
@@ -45,25 +57,52 @@ pub(crate) fn product() -> Result<Product> {
         "--target",
         TARGET,
     ];
-    run("cargo", &init)?;
-    run(
-        "cargo",
-        &["build", "--locked", "--package", "host-proxy", "--release"],
-    )?;
-    let target = root().join("target");
-    let out = target.join("cloister");
-    std::fs::create_dir_all(&out)?;
-    let product = Product {
-        init: out.join("cloister-init"),
-        proxy: out.join("host-proxy"),
+    let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+        PathBuf::from,
+    );
+    let places = [(root(), "/cloister"), (cargo_home, "/cargo")];
+    let remap = |flag: &str| {
+        let flags = places
+            .iter()
+            .map(|(from, to)| format!("{flag}={}={to}", from.display()));
+        flags.collect::<Vec<_>>()
     };
-    install(&target.join(TARGET).join("enclave/cloister-init"), &product.init)?;
-    install(&target.join("release/host-proxy"), &product.proxy)?;
-    Ok(product)
+    let status = Command::new("cargo")
+        .args(arguments)
+        .current_dir(root())
+        // Paths in panic messages, and in what ring compiles of C.
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            remap("--remap-path-prefix").join("\x1f"),
+        )
+        .env(
+            "CFLAGS_x86_64_unknown_linux_musl",
+            remap("-ffile-prefix-map").join(" "),
+        )
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("cargo {}: {status}", arguments.join(" "));
+    }
+    let to = directory().join("cloister-init");
+    install(
+        &root().join("target").join(TARGET).join("enclave/cloister-init"),
+        &to,
+    )?;
+    Ok(to)
+}
+
+/// Where the product is.
+pub(crate) fn directory() -> PathBuf {
+    root().join("target/cloister")
 }
 
 /// A running program cannot be overwritten (ETXTBSY), but replaced.
 fn install(from: &Path, to: &Path) -> Result<()> {
+    if let Some(directory) = to.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
     let new = to.with_extension("new");
     std::fs::copy(from, &new).with_context(|| format!("cannot copy {}", from.display()))?;
     std::fs::rename(new, to)?;

@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod ci;
 mod debian;
+mod eif;
 mod image;
 mod kernel;
 mod qemu;
@@ -25,6 +26,21 @@ cargo xtask COMMAND
   image --from-dir DIR --name REF --out LAYOUT [--entrypoint PROGRAM]...
                      build an image of one layer from a directory
   build              build cloister-init (static) and host-proxy into target/cloister
+  eif [FLAGS]        build an enclave image and print its PCRs as JSON:
+      --out FILE                    default target/cloister/cloister.eif
+      --config FILE                 the enclave's configuration (JSON); default: docs/build-pipeline.md
+      --images LAYOUT               images that need not be fetched from the host
+      --file SOURCE:/PATH           a further file, such as the program of a base service
+      --kernel FILE, --module FILE  another kernel, and modules to load (nsm.ko)
+      --init FILE                   another cloister-init
+      --cmdline TEXT                the kernel's command line
+      --compression none|lz4        of the ramdisks; default none
+      --name NAME                   for people
+      --signing-key FILE --signing-certificate FILE
+                                    sign PCR0 (P-384, PEM); adds PCR8
+      --measurements FILE           the JSON goes there too
+      --check FILE                  build again and compare with FILE instead
+  inspect FILE       print what an enclave image holds, and its PCRs
   kernel             build the enclave's kernel into target/vm/bzImage
   vm                 find or build what an emulated enclave needs: QEMU, kernel, vhost-device-vsock;
                      CLOISTER_VM_CACHE names a directory of ready-built ones
@@ -56,6 +72,8 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
             println!("{}\n{}", product.init.display(), product.proxy.display());
             ExitCode::SUCCESS
         }),
+        "eif" => eif::eif(rest),
+        "inspect" => eif::show(rest),
         "kernel" => kernel::kernel(rest).map(|()| ExitCode::SUCCESS),
         "vm" => vm::vm(rest).map(|()| ExitCode::SUCCESS),
         "test" => test::test(rest),

@@ -151,6 +151,11 @@ pub(crate) fn parts() -> Result<Parts> {
     })
 }
 
+/// The kernel alone: an image can be built without the machine to run it.
+pub(crate) fn kernel() -> Result<PathBuf> {
+    Ok(find(Part::Kernel)?.path)
+}
+
 /// `cargo xtask vm`
 pub(crate) fn vm(arguments: &[String]) -> Result<()> {
     if let [argument, ..] = arguments {

@@ -1,7 +1,7 @@
 //! The `child` applet: becomes one process of a unit. It is PID 1 of its namespaces, single-threaded, reads its
 //! description once and reports where it failed. The order matters and is this:
 //!
-//! session → mounts (private, overlay, /proc, /dev, /sys, masks, binds) → pivot_root → read-only root → umask, limits,
+//! session → cgroup and its namespace → mounts (private, overlay, /proc, /dev, /sys, masks, binds) → pivot_root → read-only root → umask, limits,
 //! OOM score → user and groups resolved in the container's own files → working directory → bounding set → groups, ids →
 //! capability sets → no_new_privs → descriptors → exec.
 //!
@@ -20,6 +20,7 @@ use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
 
@@ -52,6 +53,7 @@ pub(crate) fn main() -> ExitCode {
 fn become_process(spec: OwnedFd) -> Result<std::convert::Infallible, Failure> {
     let spec = read_spec(spec)?;
     nix::unistd::setsid().at(Stage::Session, "setsid")?;
+    join_cgroup(&spec)?;
     if let Some(root) = &spec.root {
         root::enter(root, &spec.mounts)?;
     }
@@ -78,6 +80,18 @@ fn read_spec(fd: OwnedFd) -> Result<ChildSpec, Failure> {
         .at(Stage::Description, "parse")
 }
 
+/// Joins the cgroup; a container sees its own as the root of all (cgroup_namespaces(7)).
+fn join_cgroup(spec: &ChildSpec) -> Result<(), Failure> {
+    let Some(cgroup) = &spec.cgroup else {
+        return Ok(());
+    };
+    sys::proc::join_cgroup(cgroup).at(Stage::Cgroup, "join")?;
+    if spec.root.is_some() {
+        unshare(CloneFlags::CLONE_NEWCGROUP).at(Stage::Cgroup, "namespace")?;
+    }
+    Ok(())
+}
+
 fn set_limits(spec: &ChildSpec) -> Result<(), Failure> {
     for (name, soft, hard) in &spec.rlimits {
         let resource = match name.as_str() {
@@ -90,7 +104,7 @@ fn set_limits(spec: &ChildSpec) -> Result<(), Failure> {
         setrlimit(resource, *soft, *hard).at(Stage::Limits, name)?;
     }
     if let Some(score) = spec.oom_score_adj {
-        std::fs::write("/proc/self/oom_score_adj", score.to_string()).at(Stage::Limits, "oom_score_adj")?;
+        sys::proc::set_oom_score_adj(score).at(Stage::Limits, "oom_score_adj")?;
     }
     Ok(())
 }

@@ -17,6 +17,8 @@ pub(crate) enum Stage {
     Description,
     /// Becoming a session leader.
     Session,
+    /// Joining its cgroup.
+    Cgroup,
     /// The overlay of the image's layers.
     Overlay,
     /// /proc, /dev and /sys.
@@ -46,6 +48,7 @@ impl Stage {
         match self {
             Self::Description => "reading the description",
             Self::Session => "starting a session",
+            Self::Cgroup => "joining the cgroup",
             Self::Overlay => "mounting the image",
             Self::SystemMounts => "mounting /proc, /dev and /sys",
             Self::Mount => "mounting a volume",

@@ -1,6 +1,8 @@
 //! What the `child` applet is told: a resolved description of one process, as JSON on an inherited descriptor.
 //! Written by PID 1, read once by `child`; nothing in it comes from the host unverified.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// One process to become.
@@ -26,6 +28,8 @@ pub(crate) struct ChildSpec {
     pub(crate) umask: u32,
     /// Resource limits: name as in `getrlimit(2)` (`RLIMIT_NOFILE`), soft, hard.
     pub(crate) rlimits: Vec<(String, u64, u64)>,
+    /// The cgroup to join, in PID 1's root.
+    pub(crate) cgroup: Option<PathBuf>,
     /// `oom_score_adj`, when it is to be changed.
     pub(crate) oom_score_adj: Option<i32>,
     /// Descriptors that stay open, as (number at entry, number for the program). 0, 1, 2 always stay.

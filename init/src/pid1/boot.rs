@@ -7,7 +7,8 @@ use manifest_sync::config::{self, EnclaveConfig};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, umask};
 
-use super::layout;
+use super::cgroup::Cgroups;
+use super::{initramfs, layout};
 use crate::sys;
 use crate::unpack::message::Owners;
 
@@ -38,6 +39,11 @@ const STEPS: &[Step] = &[
         need: Need::Required,
         run: mount_proc,
     },
+    Step {
+        name: "leave the initramfs",
+        need: Need::Required,
+        run: initramfs::leave,
+    },
     // A user namespace whose parent hides parts of sysfs may not mount it; containers then get an empty /sys.
     Step {
         name: "mount /sys",
@@ -53,6 +59,17 @@ const STEPS: &[Step] = &[
         name: "make mounts private",
         need: Need::Required,
         run: private_mounts,
+    },
+    // Without keyboard controller and sysfs it cannot be chosen, and need not.
+    Step {
+        name: "choose how the machine ends",
+        need: Need::Optional,
+        run: sys::power::choose_reset,
+    },
+    Step {
+        name: "load kernel modules",
+        need: Need::Required,
+        run: sys::module::load_all,
     },
     Step {
         name: "bring lo up",
@@ -78,6 +95,8 @@ pub(crate) struct Booted {
     pub(crate) config: EnclaveConfig,
     /// Who owns files of images here.
     pub(crate) owners: Owners,
+    /// The cgroup hierarchy, when this machine has one for us.
+    pub(crate) cgroups: Option<Cgroups>,
 }
 
 /// Why the boot ended.
@@ -112,9 +131,13 @@ pub(crate) fn boot() -> Result<Booted, BootError> {
     }
     let bytes = fs::read(config::PATH).map_err(BootError::ReadConfig)?;
     let config = serde_json::from_slice(&bytes).map_err(BootError::ParseConfig)?;
+    let cgroups = Cgroups::set_up()
+        .inspect_err(|error| log::info!("boot: no resource is limited: {error}"))
+        .ok();
     Ok(Booted {
         config,
         owners: owners(),
+        cgroups,
     })
 }
 

@@ -1,6 +1,7 @@
 //! From plan and image to the resolved description that `child` receives. Pure, but for the files it names.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use manifest_sync::env;
 use manifest_sync::plan::{ContainerPlan, MountPlan, Plan, VolumeSource};
@@ -21,6 +22,17 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) owners: Owners,
     /// Number of starts before this one.
     pub(crate) attempt: u32,
+    /// What the kernel is told about the instance as a whole.
+    pub(crate) placement: Placement,
+}
+
+/// Where an instance counts; nothing on a machine whose cgroups are not ours.
+#[derive(Debug, Default)]
+pub(crate) struct Placement {
+    /// Its cgroup.
+    pub(crate) cgroup: Option<PathBuf>,
+    /// K-450.
+    pub(crate) oom_score_adj: Option<i32>,
 }
 
 /// The description of one instance, or why there is none (`CreateContainerConfigError`).
@@ -65,7 +77,8 @@ pub(crate) fn describe(
         no_new_privileges: security.no_new_privileges,
         umask: 0o022,
         rlimits: vec![("RLIMIT_CORE".to_owned(), 0, 0)],
-        oom_score_adj: None,
+        cgroup: around.placement.cgroup.clone(),
+        oom_score_adj: around.placement.oom_score_adj,
         keep_fds: Vec::new(),
     })
 }

@@ -23,15 +23,17 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc::{self, Sender};
 
 use super::boot::Booted;
+use super::cgroup::{self, Cgroups};
 use super::control::{self, Connections};
 use super::exit::ExitCode;
 use super::finish::{Audience, Finish};
+use super::heartbeat;
 use super::image::Images;
 use super::input::{ConnectionId, Input};
 use super::journal::Journal;
 use super::log_store::{LogPipe, LogStore};
 use super::process::ReportPipe;
-use super::service::Services;
+use super::service::{Services, Surroundings};
 use crate::sys::kill;
 use crate::unpack::message::Owners;
 
@@ -48,6 +50,7 @@ pub(super) struct Pid1 {
     pub(super) runtime: env::Runtime,
     pub(super) boot_id: String,
     pub(super) owners: Owners,
+    pub(super) cgroups: Option<Cgroups>,
     pub(super) children: BTreeMap<Pid, Child>,
     pub(super) services: Services,
     pub(super) images: Images,
@@ -90,7 +93,9 @@ pub(crate) async fn run(booted: Booted) -> ExitCode {
             return ExitCode::Listen;
         }
     };
-    let mut pid1 = match Pid1::new(&booted, data, facts, wishes.clone()) {
+    let Booted { config, .. } = &booted;
+    let (heartbeat, parent_cids) = (config.heartbeat, config.parent_cids.clone());
+    let mut pid1 = match Pid1::new(booted, data, facts, wishes.clone()) {
         Ok(pid1) => pid1,
         Err(error) => {
             log::error!("{error}");
@@ -98,6 +103,9 @@ pub(crate) async fn run(booted: Booted) -> ExitCode {
         }
     };
     tokio::task::spawn_local(control::accept(control, wishes));
+    if heartbeat {
+        tokio::task::spawn_local(heartbeat::send(parent_cids));
+    }
     let services = pid1.services.declarations();
     pid1.step(Event::Boot { services });
     loop {
@@ -147,7 +155,7 @@ fn watch_signals(inbox: &Sender<Input>) -> std::io::Result<()> {
 
 impl Pid1 {
     pub(super) fn new(
-        booted: &Booted,
+        booted: Booted,
         data: OwnedFd,
         facts: Sender<Input>,
         wishes: Sender<Input>,
@@ -163,6 +171,10 @@ impl Pid1 {
             uid: uid.clone(),
             pod_ip: POD_IP.to_owned(),
         };
+        let surroundings = Surroundings {
+            owners: booted.owners,
+            cgroup: cgroup::system(booted.cgroups.as_ref()),
+        };
         Ok(Self {
             started: Instant::now(),
             supervisor: Supervisor::new(identity),
@@ -176,8 +188,9 @@ impl Pid1 {
             boot_id,
             owners: booted.owners,
             children: BTreeMap::new(),
-            services: Services::new(&booted.config, booted.owners, key.clone(), data),
-            images: Images::new(booted.owners, facts.clone()),
+            services: Services::new(&booted.config, surroundings.clone(), key.clone(), data),
+            images: Images::new(surroundings, facts.clone()),
+            cgroups: booted.cgroups,
             logs: Rc::new(RefCell::new(LogStore::new(booted.config.log_ring_bytes))),
             log_streams: 0,
             sessions: Sessions::new(key, booted.config.takeover),

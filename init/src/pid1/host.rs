@@ -8,6 +8,7 @@ use manifest_sync::plan::Plan;
 use manifest_sync::protocol::session::Decision;
 use manifest_sync::protocol::{Counters, FromEnclave, RefusedReason, VERSION, enclave};
 use manifest_sync::reject::{Finding, Rejection};
+use manifest_sync::resources::ResourcesPlan;
 
 use super::control::{self, LogRequest};
 use super::event_loop::Pid1;
@@ -187,7 +188,7 @@ impl Pid1 {
     pub(super) fn apply(&mut self, id: ConnectionId, bundle: &[u8]) {
         let answer = match Plan::from_bundle_bytes(bundle) {
             Err(rejection) => FromEnclave::Rejected { rejection },
-            Ok((plan, warnings)) => match &self.plan {
+            Ok((plan, mut warnings)) => match &self.plan {
                 Some(running) if running.digest != plan.digest => FromEnclave::Rejected {
                     rejection: already_running(&running.name),
                 },
@@ -196,6 +197,7 @@ impl Pid1 {
                     warnings,
                 },
                 None => {
+                    warnings.extend(self.unenforced(&plan));
                     let digest = plan.digest.to_string();
                     self.connections
                         .send(id, &FromEnclave::Applied { digest, warnings });
@@ -218,11 +220,27 @@ impl Pid1 {
         if let Err(error) = nix::unistd::sethostname(&plan.hostname) {
             log::warn!("cannot set the host name to {}: {error}", plan.hostname);
         }
+        if let Some(Err(error)) = self.cgroups.as_ref().map(|cgroups| cgroups.accept(&plan)) {
+            log::error!("cannot limit the Pod: {error}");
+        }
         let ports = plan.containers.iter().flat_map(|container| &container.ports);
         self.services
             .open_ports(ports.map(|port| port.container_port).collect());
         self.plan = Some(Rc::new(plan.clone()));
         self.step(Event::Accept(Box::new(plan)));
+    }
+
+    /// What this machine cannot do for the Pod.
+    fn unenforced(&self, plan: &Plan) -> Option<Finding> {
+        let unlimited = plan
+            .containers
+            .iter()
+            .all(|container| container.resources == ResourcesPlan::default());
+        (self.cgroups.is_none() && !unlimited).then(|| Finding {
+            object: format!("Pod/{}", plan.name),
+            path: "spec.containers[*].resources".to_owned(),
+            message: "is not enforced here: this enclave is no machine of its own".to_owned(),
+        })
     }
 
     pub(super) fn counters(&self) -> Counters {

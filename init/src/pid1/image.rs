@@ -14,9 +14,10 @@ use tokio::sync::mpsc::Sender;
 
 use super::input::Input;
 use super::layout;
+use super::service::Surroundings;
 use crate::sys::spawn::{Namespaces, spawn};
 use crate::sys::{fd, kill};
-use crate::unpack::message::{FromWorker, Image, Owners, ToWorker};
+use crate::unpack::message::{FromWorker, Image, ToWorker};
 
 /// Largest packet of the worker protocol.
 const MAX_PACKET_BYTES: usize = 64 * 1024;
@@ -25,7 +26,7 @@ const WORKER_FD: i32 = 3;
 
 /// All images of the Pod, and the worker that fetches the next.
 pub(crate) struct Images {
-    owners: Owners,
+    around: Surroundings,
     ready: BTreeMap<Digest, Image>,
     queue: VecDeque<(UnitId, Digest)>,
     worker: Option<Worker>,
@@ -41,9 +42,9 @@ struct Worker {
 }
 
 impl Images {
-    pub(crate) fn new(owners: Owners, inbox: Sender<Input>) -> Self {
+    pub(crate) fn new(around: Surroundings, inbox: Sender<Input>) -> Self {
         Self {
-            owners,
+            around,
             ready: BTreeMap::new(),
             queue: VecDeque::new(),
             worker: None,
@@ -203,7 +204,8 @@ impl Images {
         let order = ToWorker::Unpack {
             image: image.clone(),
             store: layout::STORE.to_owned(),
-            owners: self.owners,
+            owners: self.around.owners,
+            cgroup: self.around.cgroup.clone(),
         };
         if let Err(error) = send(&socket, &order, None) {
             kill::kill(pid);

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 /// Unpacked layers, one directory each, shared by all containers.
 pub(crate) const STORE: &str = "/run/cloister/store";
+/// Images that came with the enclave image, bound here read-only.
+pub(crate) const PRELOADED: &str = "/run/cloister/images";
 /// Volumes of the Pod.
 pub(crate) const VOLUMES: &str = "/run/cloister/volumes";
 /// What belongs to single containers: scratch space, managed files.

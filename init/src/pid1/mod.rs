@@ -2,13 +2,16 @@
 //! effects go through one `perform`. It parses control frames and its own children's reports, nothing else.
 
 mod boot;
+mod cgroup;
 mod container;
 mod control;
 mod event_loop;
 mod exit;
 mod finish;
+mod heartbeat;
 mod host;
 mod image;
+mod initramfs;
 mod input;
 mod journal;
 mod layout;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use cloister_init::supervisor::event::{Pid, Readiness};
 use manifest_sync::config::EnclaveConfig;
@@ -23,6 +24,9 @@ const SOCKET_FD: i32 = 3;
 const NOTIFY_FD: i32 = 4;
 const LISTENER_FD: i32 = 5;
 
+/// The Pod goes first when the machine has no memory left.
+const SERVICE_OOM_SCORE_ADJ: i32 = -999;
+
 /// Index of `net`.
 const NET: usize = 0;
 
@@ -34,10 +38,19 @@ struct Service {
     readiness: Readiness,
 }
 
+/// What base services and workers share.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    /// Whether this is a user namespace.
+    pub(crate) owners: Owners,
+    /// The cgroup they live in.
+    pub(crate) cgroup: Option<PathBuf>,
+}
+
 /// The base services and PID 1's line to `net`.
 pub(crate) struct Services {
     list: Vec<Service>,
-    owners: Owners,
+    around: Surroundings,
     listener: OwnedFd,
     net: Option<OwnedFd>,
     session: String,
@@ -45,7 +58,12 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    pub(crate) fn new(config: &EnclaveConfig, owners: Owners, session: String, listener: OwnedFd) -> Self {
+    pub(crate) fn new(
+        config: &EnclaveConfig,
+        around: Surroundings,
+        session: String,
+        listener: OwnedFd,
+    ) -> Self {
         let net = Service {
             name: "net".to_owned(),
             command: vec![
@@ -69,7 +87,7 @@ impl Services {
         let list = std::iter::once(net).chain(configured).collect();
         Self {
             list,
-            owners,
+            around,
             listener,
             net: None,
             session,
@@ -103,7 +121,7 @@ impl Services {
         let kept = [&socket_end, &notify_end, &self.listener];
         // Only `net` may have the listener.
         let kept = if index == NET { &kept[..] } else { &kept[..2] };
-        let spec = spec(service, self.owners, kept.len());
+        let spec = spec(service, &self.around, kept.len());
         let started = process::start(&spec, Namespaces::Inherited, &outputs, kept)?;
         watch_notify(notify, started.pid, inbox.clone())?;
         if index == NET {
@@ -138,11 +156,15 @@ impl Services {
     }
 }
 
-fn spec(service: &Service, owners: Owners, kept: usize) -> ChildSpec {
+fn spec(service: &Service, around: &Surroundings, kept: usize) -> ChildSpec {
     let numbers = [SOCKET_FD, NOTIFY_FD, LISTENER_FD];
     let keep_fds = (FIRST_KEPT_FD..).zip(numbers).take(kept).collect();
     // A user namespace with a single id has no other user to become; the capabilities go all the same.
-    let uid = if owners == Owners::Squash { 0 } else { service.uid };
+    let uid = if around.owners == Owners::Squash {
+        0
+    } else {
+        service.uid
+    };
     ChildSpec {
         root: None,
         mounts: Vec::new(),
@@ -158,7 +180,8 @@ fn spec(service: &Service, owners: Owners, kept: usize) -> ChildSpec {
         no_new_privileges: true,
         umask: 0o077,
         rlimits: vec![("RLIMIT_CORE".to_owned(), 0, 0)],
-        oom_score_adj: None,
+        cgroup: around.cgroup.clone(),
+        oom_score_adj: around.cgroup.is_some().then_some(SERVICE_OOM_SCORE_ADJ),
         keep_fds,
     }
 }

@@ -41,7 +41,13 @@ impl Pid1 {
             pipe.drain_now();
         }
         let message = self.termination_message(&child, status);
-        self.step(Event::Exited { pid, status, message });
+        let oom_killed = self.release(&child);
+        self.step(Event::Exited {
+            pid,
+            status,
+            oom_killed,
+            message,
+        });
     }
 
     pub(super) fn read_report(&mut self, pid: Pid) {
@@ -79,6 +85,14 @@ impl Pid1 {
             log::warn!("cannot remove {}: {error}", instance.display());
         }
         Some(message).filter(|message| !message.is_empty())
+    }
+
+    /// The instance's cgroup goes. Whether the kernel has killed one of its processes for want of memory.
+    fn release(&self, child: &Child) -> bool {
+        match (&self.cgroups, self.container(child.unit)) {
+            (Some(cgroups), Some(container)) => cgroups.remove(&container.name, child.attempt),
+            _ => false,
+        }
     }
 
     pub(super) fn container(&self, unit: UnitId) -> Option<&ContainerPlan> {
@@ -162,10 +176,18 @@ impl Pid1 {
             .get(&container.image_digest)
             .ok_or((SpawnError::Create, "image is not unpacked".to_owned()))?;
         volume::set_up(&plan).map_err(|error| (SpawnError::Volume, error.0))?;
+        let placement = match &self.cgroups {
+            None => container::Placement::default(),
+            Some(cgroups) => container::Placement {
+                cgroup: Some(cgroups.create(container, attempt).map_err(create)?),
+                oom_score_adj: Some(cgroups.oom_score_adj(&plan, container)),
+            },
+        };
         let around = container::Surroundings {
             runtime: &self.runtime,
             owners: self.owners,
             attempt,
+            placement,
         };
         let spec = container::describe(&plan, container, image, &around)
             .map_err(|message| (SpawnError::Config, message))?;

@@ -93,6 +93,13 @@ pub(super) enum Reason {
     Because(&'static str, String),
 }
 
+/// What is known of the end of an instance's process.
+pub(super) struct End {
+    pub(super) status: ExitStatus,
+    pub(super) oom_killed: bool,
+    pub(super) message: Option<String>,
+}
+
 /// How an instance ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Termination {
@@ -289,14 +296,8 @@ impl Container {
     }
 
     /// The instance ended. Returns its code if that is a failure for good.
-    pub(super) fn exited(
-        &mut self,
-        status: ExitStatus,
-        message: Option<String>,
-        stopping: bool,
-        out: &mut Output<'_>,
-    ) -> Option<i32> {
-        let termination = self.termination(status, message, out.now);
+    pub(super) fn exited(&mut self, end: End, stopping: bool, out: &mut Output<'_>) -> Option<i32> {
+        let termination = self.termination(end, out.now);
         if let State::Starting {
             error: Some(error), ..
         } = &self.state
@@ -313,19 +314,20 @@ impl Container {
         None
     }
 
-    fn termination(&self, status: ExitStatus, message: Option<String>, now: Time) -> Termination {
+    fn termination(&self, end: End, now: Time) -> Termination {
         let attempt = self.instances.saturating_sub(1);
-        let (exit_code, signal, reason) = match status {
+        let (exit_code, signal, reason) = match end.status {
             ExitStatus::Code(0) => (0, None, "Completed"),
             ExitStatus::Code(code) => (code, None, "Error"),
             ExitStatus::Signal(signal) => (128 + signal, Some(signal), "Error"),
-            ExitStatus::OomKilled => (UNKNOWN, Some(9), "OOMKilled"),
         };
+        // K-305: whatever the code.
+        let reason = if end.oom_killed { "OOMKilled" } else { reason };
         let ended = |started| Termination {
             exit_code,
             signal,
             reason,
-            message,
+            message: end.message.clone(),
             started,
             finished: now,
             attempt,

@@ -69,6 +69,8 @@ pub enum Event {
         pid: Pid,
         /// How.
         status: ExitStatus,
+        /// Whether the kernel has killed a process of its cgroup for want of memory (K-305).
+        oom_killed: bool,
         /// Content of the termination log or the log tail (K-332, K-333), already cut.
         message: Option<String>,
     },
@@ -97,8 +99,6 @@ pub enum ExitStatus {
     Code(i32),
     /// Killed by a signal; the exit code is 128 + signal.
     Signal(i32),
-    /// Killed because its cgroup ran out of memory (K-305).
-    OomKilled,
 }
 
 /// Why a container could not be created.

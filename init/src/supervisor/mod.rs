@@ -34,7 +34,7 @@ use manifest_sync::plan::Plan;
 use manifest_sync::status::{EventType, PodReport};
 
 use self::action::Action;
-use self::container::Container;
+use self::container::{Container, End};
 use self::event::{Event, Pid};
 use self::service::Service;
 use self::status::Publisher;
@@ -208,12 +208,22 @@ impl Supervisor {
                 },
             ),
             Event::ServiceReady { pid } => self.with_pid(pid, Service::ready, |_container| None),
-            Event::Exited { pid, status, message } => {
+            Event::Exited {
+                pid,
+                status,
+                oom_killed,
+                message,
+            } => {
                 let stopping = self.stop.is_some();
+                let end = End {
+                    status,
+                    oom_killed,
+                    message,
+                };
                 self.with_pid(
                     pid,
                     |service| service.ended(now),
-                    |container| container.exited(status, message, stopping, out),
+                    |container| container.exited(end, stopping, out),
                 );
             }
             Event::Stop { grace_seconds } => self.stop(grace_seconds, out),

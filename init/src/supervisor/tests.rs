@@ -12,6 +12,7 @@ use manifest_sync::digest::{BundleDigest, Digest};
 use manifest_sync::plan::{
     ContainerPlan, DnsPlan, Plan, RestartPolicy, RestartRule, RuleOperator, SecurityPlan,
 };
+use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::status::{ContainerState, PodReport};
 use proptest::prelude::*;
 
@@ -38,6 +39,7 @@ fn container(name: &str) -> ContainerPlan {
         security: SecurityPlan::default(),
         termination_message_path: "/dev/termination-log".to_owned(),
         termination_message_from_logs: false,
+        resources: ResourcesPlan::default(),
     }
 }
 
@@ -193,6 +195,7 @@ impl World {
                 let exited = Event::Exited {
                     pid,
                     status,
+                    oom_killed: false,
                     message: None,
                 };
                 vec![spawned, Event::StartFailed { pid, message }, exited]
@@ -205,12 +208,13 @@ impl World {
         let _ = writeln!(self.log, "      < {text}");
     }
 
-    fn exit(&mut self, pid: Pid, status: ExitStatus) {
+    fn exit(&mut self, pid: Pid, (status, oom_killed): (ExitStatus, bool)) {
         self.live.remove(&pid);
         self.killed.retain(|killed| *killed != pid);
         self.step(Event::Exited {
             pid,
             status,
+            oom_killed,
             message: None,
         });
     }
@@ -234,7 +238,7 @@ impl World {
             let _ = writeln!(self.log, "@{} tick", self.now);
             self.step(Event::Tick);
             for pid in std::mem::take(&mut self.killed) {
-                self.exit(pid, ExitStatus::Signal(9));
+                self.exit(pid, (ExitStatus::Signal(9), false));
             }
         }
         self.now = self.now.max(end);
@@ -361,12 +365,14 @@ fn set(world: &mut World, what: &str, value: &str) {
 fn happen(world: &mut World, event: &[&str]) {
     match event {
         ["exited", name, how] => {
-            let status = match how.split_once('=') {
-                Some(("code", code)) => ExitStatus::Code(code.parse().expect("code")),
-                Some(("signal", signal)) => ExitStatus::Signal(signal.parse().expect("signal")),
-                _ => ExitStatus::OomKilled,
+            let end = match how.split_once('=') {
+                Some(("code", code)) => (ExitStatus::Code(code.parse().expect("code")), false),
+                Some(("signal", signal)) => (ExitStatus::Signal(signal.parse().expect("signal")), false),
+                // K-305: the main process may have survived.
+                Some(("oom", code)) => (ExitStatus::Code(code.parse().expect("code")), true),
+                _ => (ExitStatus::Signal(9), true),
             };
-            world.exit(world.pid_of(name), status);
+            world.exit(world.pid_of(name), end);
         }
         ["stop"] => world.step(Event::Stop { grace_seconds: None }),
         ["stop", grace] => world.step(Event::Stop {
@@ -422,13 +428,13 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     prop::collection::vec(one, 0..60)
 }
 
-fn status_of(number: u8) -> ExitStatus {
+fn end_of(number: u8) -> (ExitStatus, bool) {
     match number {
-        0 => ExitStatus::Code(0),
-        1 => ExitStatus::Code(1),
-        2 => ExitStatus::Signal(15),
-        3 => ExitStatus::OomKilled,
-        _ => ExitStatus::Signal(9),
+        0 => (ExitStatus::Code(0), false),
+        1 => (ExitStatus::Code(1), false),
+        2 => (ExitStatus::Signal(15), false),
+        3 => (ExitStatus::Signal(9), true),
+        _ => (ExitStatus::Signal(9), false),
     }
 }
 
@@ -451,7 +457,7 @@ fn random_history(policies: &[u8], moves: &[Move]) {
             Move::Exit { which, status } => {
                 let pids: Vec<Pid> = world.live.keys().copied().collect();
                 if let Some(pid) = pids.get(which % pids.len().max(1)) {
-                    world.exit(*pid, status_of(*status));
+                    world.exit(*pid, end_of(*status));
                 }
             }
             Move::Pass { millis } => world.pass_to(world.now + Duration::from_millis(*millis)),

@@ -7,6 +7,7 @@
 pub(crate) mod fd;
 pub(crate) mod kill;
 pub(crate) mod loopback;
+pub(crate) mod module;
 pub(crate) mod power;
 pub(crate) mod proc;
 pub(crate) mod reap;

@@ -1,4 +1,7 @@
-//! What /proc says of ourselves.
+//! What the kernel knows of us as a process: memory, cgroup, OOM score.
+
+use std::io;
+use std::path::Path;
 
 /// Resident memory in bytes (proc_pid_statm(5)); 0 when it cannot be read.
 pub(crate) fn resident_bytes() -> u64 {
@@ -13,4 +16,15 @@ pub(crate) fn resident_bytes() -> u64 {
         .flatten()
         .unwrap_or(4096);
     pages * u64::try_from(page).unwrap_or(4096)
+}
+
+/// Moves this process to a cgroup v2 (cgroups(7)).
+pub(crate) fn join_cgroup(cgroup: &Path) -> io::Result<()> {
+    std::fs::write(cgroup.join("cgroup.procs"), "0")
+}
+
+/// Who dies first when the machine has no memory left: -1000 never, 1000 first (proc_pid_oom_score_adj(5)). Children
+/// inherit it.
+pub(crate) fn set_oom_score_adj(score: i32) -> io::Result<()> {
+    std::fs::write("/proc/self/oom_score_adj", score.to_string())
 }

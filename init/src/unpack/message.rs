@@ -1,5 +1,7 @@
 //! Messages between PID 1 and its `unpack` worker, one per packet of a `SOCK_SEQPACKET` pair (fd 3).
 
+use std::path::PathBuf;
+
 use manifest_sync::digest::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,8 @@ pub(crate) enum ToWorker {
         store: String,
         /// How to treat file owners.
         owners: Owners,
+        /// The cgroup to join: what is unpacked is memory, and counts there.
+        cgroup: Option<PathBuf>,
     },
     /// The blob asked for is on the descriptor that comes with this packet (`SCM_RIGHTS`); read to its end.
     Blob {

@@ -6,6 +6,7 @@ pub(crate) mod message;
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 
 use caps::{CapSet, Capability, CapsHashSet};
@@ -14,11 +15,17 @@ use rootfs::{BlobSource, Limits};
 
 use self::message::{FromWorker, Image, Owners, ToWorker};
 use crate::sys::fd::{inherited, recv_with_fd, send_with_fd};
+use crate::sys::proc;
 
 /// Largest packet, bytes.
 const PACKET: usize = 64 << 10;
 /// Longest message of a failure, characters (the contract allows 1 KiB).
 const MESSAGE: usize = 256;
+
+/// Before everybody else, when the machine has no memory left.
+const OOM_SCORE_ADJ: i32 = 1000;
+/// Blobs that came with the enclave image.
+const PRELOADED_BLOBS: &str = "/run/cloister/images/blobs/sha256";
 
 /// Runs the applet. Exit code 0 after `Ready`; 1 after `Failed`, or when PID 1 is gone.
 pub(crate) fn main() -> ExitCode {
@@ -44,9 +51,21 @@ pub(crate) fn main() -> ExitCode {
 
 fn work(link: &mut Link) -> Result<Image, String> {
     let (order, _) = link.receive().map_err(|error| error.to_string())?;
-    let ToWorker::Unpack { image, store, owners } = order else {
+    let ToWorker::Unpack {
+        image,
+        store,
+        owners,
+        cgroup,
+    } = order
+    else {
         return Err("the first packet is no order".into());
     };
+    if let Some(cgroup) = cgroup {
+        // An image that needs more memory than there is ends its worker, and nobody else.
+        proc::join_cgroup(&cgroup)
+            .and_then(|()| proc::set_oom_score_adj(OOM_SCORE_ADJ))
+            .map_err(|error| format!("joining the cgroup: {error}"))?;
+    }
     drop_privileges(owners)?;
     let store = std::fs::File::open(&store).map_err(|error| format!("layer store: {error}"))?;
     let owners = match owners {
@@ -121,6 +140,10 @@ impl Link {
 
 impl BlobSource for Link {
     fn open(&mut self, digest: &Digest) -> io::Result<(Box<dyn Read>, u64)> {
+        if let Ok(file) = std::fs::File::open(Path::new(PRELOADED_BLOBS).join(digest.hex())) {
+            let size = file.metadata()?.len();
+            return Ok((Box::new(file), size));
+        }
         self.send(&FromWorker::NeedBlob {
             digest: digest.clone(),
         })?;

@@ -19,8 +19,6 @@ use super::LINK;
 const INSIDE_LINK: &str = "run/cloister/link";
 /// Devices that containers may have; bound, because mknod(2) needs privileges.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
-/// Bytes of log kept for each container while no host reads them.
-const LOG_RING_BYTES: u32 = 1 << 20;
 
 const SAFE: MsFlags = MsFlags::MS_NOSUID
     .union(MsFlags::MS_NODEV)
@@ -114,9 +112,9 @@ fn fill(root: &Path, init: &Path) -> io::Result<()> {
             dir: Path::new("/").join(INSIDE_LINK),
         },
         takeover: Takeover::AfterDisconnect,
-        log_ring_bytes: LOG_RING_BYTES,
-        services: Vec::new(),
         end: End::Exit,
+        heartbeat: false,
+        ..EnclaveConfig::machine()
     };
     fs::write(
         root.join(config::PATH.trim_start_matches('/')),

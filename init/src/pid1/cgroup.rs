@@ -1,0 +1,170 @@
+//! The cgroup v2 hierarchy of the machine. The numbers are [`cloister_init::resources`]'s.
+//!
+//! ```text
+//! /sys/fs/cgroup           PID 1
+//! ├── system               base services, unpack workers
+//! └── pod                  limits of the Pod
+//!     └── NAME-ATTEMPT     one instance of a container: its limits, its count of OOM kills
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cloister_init::resources::{self, CgroupFile};
+use manifest_sync::plan::{ContainerPlan, Plan};
+use nix::mount::{MsFlags, mount};
+
+use crate::sys;
+
+const ROOT: &str = "/sys/fs/cgroup";
+/// Where base services and workers live.
+const SYSTEM: &str = "/sys/fs/cgroup/system";
+const POD: &str = "/sys/fs/cgroup/pod";
+/// What we need of the kernel.
+const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+/// The first PID namespace of a kernel (`PROC_PID_INIT_INO`).
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+/// Processes and threads that a Pod cannot take from PID 1 and the base services. A kubelet keeps as many back as
+/// `systemReserved` says.
+const RESERVED_PIDS: u64 = 256;
+
+/// The hierarchy, ready for the Pod.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    /// Memory of the machine, bytes.
+    capacity: u64,
+}
+
+impl Cgroups {
+    /// Mounts the hierarchy and delegates the controllers. Only the first process of a machine may: elsewhere the
+    /// hierarchy belongs to somebody else.
+    pub(super) fn set_up() -> io::Result<Self> {
+        if fs::read_link("/proc/self/ns/pid")? != Path::new(FIRST_PID_NAMESPACE) {
+            return Err(io::Error::other("this is not a machine of our own"));
+        }
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        let options = Some("nsdelegate,memory_recursiveprot");
+        mount(Some("cgroup2"), ROOT, Some("cgroup2"), flags, options)?;
+        let present = fs::read_to_string(Path::new(ROOT).join("cgroup.controllers"))?;
+        let mut missing = CONTROLLERS.into_iter();
+        if let Some(missing) = missing.find(|name| !present.split_whitespace().any(|word| word == *name)) {
+            return Err(io::Error::other(format!(
+                "the kernel has no {missing} controller"
+            )));
+        }
+        delegate(Path::new(ROOT))?;
+        fs::create_dir(SYSTEM)?;
+        // PID 1 never dies for want of memory: the machine would end with it.
+        sys::proc::set_oom_score_adj(-1000)?;
+        Ok(Self { capacity: memory()? })
+    }
+
+    /// Makes the Pod's cgroup.
+    pub(super) fn accept(&self, plan: &Plan) -> io::Result<()> {
+        let pod = Path::new(POD);
+        fs::create_dir_all(pod)?;
+        write(pod, &resources::pod_files(plan))?;
+        let most: u64 = [
+            number("/proc/sys/kernel/pid_max")?,
+            number("/proc/sys/kernel/threads-max")?,
+        ]
+        .into_iter()
+        .fold(u64::MAX, u64::min);
+        let left = most.saturating_sub(RESERVED_PIDS).max(1).to_string();
+        write(pod, &[("pids.max", left)])?;
+        delegate(pod)
+    }
+
+    /// Makes the cgroup of an instance.
+    pub(super) fn create(&self, container: &ContainerPlan, attempt: u32) -> io::Result<PathBuf> {
+        let path = instance(&container.name, attempt);
+        match fs::create_dir(&path) {
+            // An instance that never came to be has left it behind.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        write(&path, &resources::container_files(&container.resources))?;
+        Ok(path)
+    }
+
+    /// K-450.
+    pub(super) fn oom_score_adj(&self, plan: &Plan, container: &ContainerPlan) -> i32 {
+        resources::oom_score_adj(plan.qos_class(), &container.resources, self.capacity)
+    }
+
+    /// Removes the cgroup of an instance whose processes have all ended. Whether the kernel has killed one of them for
+    /// want of memory (K-305).
+    pub(super) fn remove(&self, container: &str, attempt: u32) -> bool {
+        let path = instance(container, attempt);
+        let events = fs::read_to_string(path.join("memory.events")).unwrap_or_default();
+        if let Err(error) = fs::remove_dir(&path) {
+            log::warn!("cannot remove {}: {error}", path.display());
+        }
+        oom_kills(&events) > 0
+    }
+}
+
+/// Where base services and workers live, if there are cgroups.
+pub(super) fn system(cgroups: Option<&Cgroups>) -> Option<PathBuf> {
+    cgroups.map(|_| PathBuf::from(SYSTEM))
+}
+
+fn instance(container: &str, attempt: u32) -> PathBuf {
+    Path::new(POD).join(format!("{container}-{attempt}"))
+}
+
+/// Lets the children of a cgroup have controllers of their own.
+fn delegate(cgroup: &Path) -> io::Result<()> {
+    let all = CONTROLLERS.map(|name| format!("+{name}")).join(" ");
+    fs::write(cgroup.join("cgroup.subtree_control"), all)
+}
+
+fn write(cgroup: &Path, files: &[CgroupFile]) -> io::Result<()> {
+    for (name, value) in files {
+        let path = cgroup.join(name);
+        match fs::write(&path, value) {
+            Ok(()) => {}
+            // A kernel without swap has no limit of it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && *name == "memory.swap.max" => {}
+            Err(error) => {
+                let message = format!("{}: {error}", path.display());
+                return Err(io::Error::new(error.kind(), message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `memory.events` of the kernel's cgroup-v2 document.
+fn oom_kills(events: &str) -> u64 {
+    let line = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
+fn number(path: &str) -> io::Result<u64> {
+    let text = fs::read_to_string(path)?;
+    text.trim().parse().map_err(io::Error::other)
+}
+
+/// `MemTotal` of proc_meminfo(5), bytes.
+fn memory() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.map(|kib| kib * 1024)
+        .ok_or_else(|| io::Error::other("/proc/meminfo has no MemTotal"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oom_kills_are_counted_and_nothing_else() {
+        let events = "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 1\n";
+        assert_eq!(oom_kills(events), 2);
+        assert_eq!(oom_kills("oom 3\n"), 0);
+        assert_eq!(oom_kills(""), 0);
+    }
+}

@@ -1,0 +1,185 @@
+//! What a kubelet and its runtime write into cgroup v2 files for `resources` (spec section 18.3 to 18.5). Pure.
+
+use manifest_sync::plan::Plan;
+use manifest_sync::resources::{QosClass, ResourcesPlan};
+
+/// A file of a cgroup and its content.
+pub type CgroupFile = (&'static str, String);
+
+/// `cpu.cfs_period` of Kubernetes, microseconds.
+const PERIOD_US: u64 = 100_000;
+/// The smallest quota that the kernel accepts, microseconds (K-444).
+const MIN_QUOTA_US: u64 = 1_000;
+/// Bounds of `cpu.shares`, which weights are computed from.
+const MIN_SHARES: u64 = 2;
+const MAX_SHARES: u64 = 262_144;
+
+/// Files of a container's cgroup (K-440, K-442).
+pub fn container_files(resources: &ResourcesPlan) -> Vec<CgroupFile> {
+    vec![
+        ("cpu.max", cpu_max(resources.cpu_limit)),
+        (
+            "cpu.weight",
+            container_weight(shares(resources.cpu_request)).to_string(),
+        ),
+        ("memory.max", memory_max(resources.memory_limit)),
+        ("memory.swap.max", "0".to_owned()),
+        ("memory.oom.group", "1".to_owned()),
+    ]
+}
+
+/// Files of the Pod's cgroup (K-446). What is not limited is left as the kernel made it.
+pub fn pod_files(plan: &Plan) -> Vec<CgroupFile> {
+    let sum = |pick: fn(&ResourcesPlan) -> Option<u64>| -> u64 {
+        let amounts = plan
+            .containers
+            .iter()
+            .filter_map(|container| pick(&container.resources));
+        amounts.fold(0, u64::saturating_add)
+    };
+    // A sum says something only when every part of it is known.
+    let limit = |pick: fn(&ResourcesPlan) -> Option<u64>| {
+        let known = |amount: Option<u64>| amount.is_some_and(|amount| amount > 0);
+        plan.containers
+            .iter()
+            .all(|container| known(pick(&container.resources)))
+            .then(|| sum(pick))
+    };
+    let weight = pod_weight(shares(Some(sum(|resources| resources.cpu_request))));
+    vec![
+        ("cpu.max", cpu_max(limit(|resources| resources.cpu_limit))),
+        ("cpu.weight", weight.to_string()),
+        (
+            "memory.max",
+            memory_max(limit(|resources| resources.memory_limit)),
+        ),
+    ]
+}
+
+/// K-450. `capacity`: memory of the machine, bytes.
+pub fn oom_score_adj(class: QosClass, resources: &ResourcesPlan, capacity: u64) -> i32 {
+    match class {
+        QosClass::Guaranteed => -997,
+        QosClass::BestEffort => 1000,
+        QosClass::Burstable => {
+            let request = u128::from(resources.memory_request.unwrap_or(0));
+            let share = 1000 * request / u128::from(capacity.max(1));
+            let score = 1000_i64.saturating_sub(i64::try_from(share).unwrap_or(i64::MAX));
+            i32::try_from(score.clamp(3, 999)).unwrap_or(999)
+        }
+    }
+}
+
+fn cpu_max(limit: Option<u64>) -> String {
+    match limit.filter(|milli| *milli > 0) {
+        None => format!("max {PERIOD_US}"),
+        Some(milli) => {
+            let quota = u128::from(milli) * u128::from(PERIOD_US) / 1000;
+            format!("{} {PERIOD_US}", quota.max(MIN_QUOTA_US.into()))
+        }
+    }
+}
+
+fn memory_max(limit: Option<u64>) -> String {
+    match limit.filter(|bytes| *bytes > 0) {
+        None => "max".to_owned(),
+        Some(bytes) => bytes.to_string(),
+    }
+}
+
+/// `MilliCPUToShares`.
+fn shares(request: Option<u64>) -> u64 {
+    match request.unwrap_or(0) {
+        0 => MIN_SHARES,
+        milli => (u128::from(milli) * 1024 / 1000)
+            .try_into()
+            .unwrap_or(MAX_SHARES)
+            .clamp(MIN_SHARES, MAX_SHARES),
+    }
+}
+
+/// The kubelet's linear map (K-441).
+fn pod_weight(shares: u64) -> u64 {
+    1 + (shares - MIN_SHARES) * 9999 / (MAX_SHARES - MIN_SHARES)
+}
+
+/// The runtime's map (K-441): 2 → 1, 1024 → 100, 262144 → 10000.
+fn container_weight(shares: u64) -> u64 {
+    if shares <= MIN_SHARES {
+        return 1;
+    }
+    if shares >= MAX_SHARES {
+        return 10_000;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "shares are below 2^19")]
+    let log = (shares as f64).log2();
+    let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 1 and 10000 for shares between the bounds"
+    )]
+    let weight = 10_f64.powf(exponent).ceil() as u64;
+    weight.clamp(1, 10_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(files: &[CgroupFile], name: &str) -> String {
+        let (_, value) = files.iter().find(|(file, _)| *file == name).expect("a file");
+        value.clone()
+    }
+
+    #[test]
+    fn a_container_gets_what_a_kubelet_writes() {
+        let files = container_files(&ResourcesPlan {
+            cpu_request: Some(500),
+            cpu_limit: Some(1500),
+            memory_request: Some(1 << 20),
+            memory_limit: Some(64 << 20),
+        });
+        assert_eq!(value(&files, "cpu.max"), "150000 100000");
+        assert_eq!(value(&files, "cpu.weight"), "59");
+        assert_eq!(value(&files, "memory.max"), "67108864");
+        assert_eq!(value(&files, "memory.oom.group"), "1");
+        let files = container_files(&ResourcesPlan::default());
+        assert_eq!(value(&files, "cpu.max"), "max 100000");
+        assert_eq!(value(&files, "cpu.weight"), "1");
+        assert_eq!(value(&files, "memory.max"), "max");
+    }
+
+    #[test]
+    fn a_limit_of_one_thousandth_is_the_smallest_that_the_kernel_takes() {
+        assert_eq!(cpu_max(Some(1)), "1000 100000");
+        assert_eq!(cpu_max(Some(10)), "1000 100000");
+        assert_eq!(cpu_max(Some(11)), "1100 100000");
+    }
+
+    #[test]
+    fn weights_are_those_of_kubelet_and_runtime() {
+        assert_eq!([2, 1024, 262_144].map(pod_weight), [1, 39, 10_000]);
+        assert_eq!([2, 1024, 262_144].map(container_weight), [1, 100, 10_000]);
+        assert_eq!(shares(None), 2);
+        assert_eq!(shares(Some(1)), 2);
+        assert_eq!(shares(Some(1000)), 1024);
+        assert_eq!(shares(Some(u64::MAX)), MAX_SHARES);
+    }
+
+    #[test]
+    fn oom_scores_follow_the_quality_of_service() {
+        let half = ResourcesPlan {
+            memory_request: Some(512 << 20),
+            ..ResourcesPlan::default()
+        };
+        assert_eq!(oom_score_adj(QosClass::Guaranteed, &half, 1 << 30), -997);
+        assert_eq!(oom_score_adj(QosClass::BestEffort, &half, 1 << 30), 1000);
+        assert_eq!(oom_score_adj(QosClass::Burstable, &half, 1 << 30), 500);
+        assert_eq!(oom_score_adj(QosClass::Burstable, &half, 1), 3);
+        assert_eq!(
+            oom_score_adj(QosClass::Burstable, &ResourcesPlan::default(), 1 << 30),
+            999
+        );
+    }
+}

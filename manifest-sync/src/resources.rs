@@ -1,0 +1,143 @@
+//! CPU and memory of containers: validation, defaults (K-436) and the quality of service that follows (K-437).
+
+use crate::decode::Node;
+use crate::plan::Plan;
+use crate::quantity::Quantity;
+
+/// `resources` of a container, with limits as requests where a request is absent (K-436).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ResourcesPlan {
+    /// `requests.cpu`, thousandths of a CPU.
+    pub cpu_request: Option<u64>,
+    /// `limits.cpu`, thousandths of a CPU.
+    pub cpu_limit: Option<u64>,
+    /// `requests.memory`, bytes.
+    pub memory_request: Option<u64>,
+    /// `limits.memory`, bytes.
+    pub memory_limit: Option<u64>,
+}
+
+/// Quality of service of a Pod (K-437).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QosClass {
+    /// Every container has limits for both, equal to its requests.
+    Guaranteed,
+    /// Anything else.
+    Burstable,
+    /// No container has a request or a limit.
+    BestEffort,
+}
+
+impl QosClass {
+    /// As in `status.qosClass`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Guaranteed => "Guaranteed",
+            Self::Burstable => "Burstable",
+            Self::BestEffort => "BestEffort",
+        }
+    }
+}
+
+impl Plan {
+    /// K-437. A value of 0 counts as absent.
+    pub fn qos_class(&self) -> QosClass {
+        let some = |value: Option<u64>| value.filter(|value| *value > 0);
+        let guaranteed = |resources: &ResourcesPlan| {
+            let equal = |limit, request| some(limit).is_some() && some(limit) == some(request);
+            equal(resources.cpu_limit, resources.cpu_request)
+                && equal(resources.memory_limit, resources.memory_request)
+        };
+        let best_effort = |resources: &ResourcesPlan| {
+            let all = [
+                resources.cpu_request,
+                resources.cpu_limit,
+                resources.memory_request,
+                resources.memory_limit,
+            ];
+            all.into_iter().all(|value| some(value).is_none())
+        };
+        let mut all = self.containers.iter().map(|container| &container.resources);
+        if all.clone().all(best_effort) {
+            QosClass::BestEffort
+        } else if all.all(guaranteed) {
+            QosClass::Guaranteed
+        } else {
+            QosClass::Burstable
+        }
+    }
+}
+
+/// Reads `resources`.
+pub(crate) fn read(node: &Node<'_>) -> ResourcesPlan {
+    node.fields(&["limits", "requests"], &[], &["claims"]);
+    let limits = node.get("limits").map(|node| amounts(&node)).unwrap_or_default();
+    let requests = node
+        .get("requests")
+        .map(|node| amounts(&node))
+        .unwrap_or_default();
+    for (name, limit, request, unit) in [
+        ("cpu", limits.cpu, requests.cpu, "m"),
+        ("memory", limits.memory, requests.memory, ""),
+    ] {
+        if let (Some(limit), Some(request)) = (limit, request)
+            && request > limit
+        {
+            node.error_at(
+                &format!("requests['{name}']"),
+                format!("must be less than or equal to the {name} limit of {limit}{unit}"),
+            );
+        }
+    }
+    ResourcesPlan {
+        cpu_request: requests.cpu.or(limits.cpu),
+        cpu_limit: limits.cpu,
+        memory_request: requests.memory.or(limits.memory),
+        memory_limit: limits.memory,
+    }
+}
+
+#[derive(Default)]
+struct Amounts {
+    cpu: Option<u64>,
+    memory: Option<u64>,
+}
+
+fn amounts(node: &Node<'_>) -> Amounts {
+    let mut amounts = Amounts::default();
+    for (name, node) in node.entries() {
+        let quantity = quantity(&node);
+        let positive = |value: i64| u64::try_from(value).ok();
+        match name.as_str() {
+            "cpu" => amounts.cpu = quantity.and_then(|quantity| positive(quantity.milli_value())),
+            "memory" => amounts.memory = quantity.and_then(|quantity| positive(quantity.value())),
+            "ephemeral-storage" => {
+                node.warn(
+                    "is not enforced: files of containers are memory and count against the memory limit",
+                );
+            }
+            _ => node.error("an enclave has cpu and memory; remove it"),
+        }
+    }
+    amounts
+}
+
+/// A quantity that is not negative.
+pub(crate) fn quantity(node: &Node<'_>) -> Option<Quantity> {
+    let text = if node.value.is_number() {
+        node.value.to_string()
+    } else {
+        node.text()?
+    };
+    match text.parse::<Quantity>() {
+        Ok(quantity) if quantity.value() >= 0 => Some(quantity),
+        Ok(_) => {
+            node.error("must not be negative");
+            None
+        }
+        Err(message) => {
+            node.error(message);
+            None
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Signing an image: COSE_Sign1 (RFC 9052) with ES384 over PCR0, and the certificate that PCR8 measures.
+
+use ring::rand::SystemRandom;
+use ring::signature::{
+    ECDSA_P384_SHA384_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey,
+};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+
+use super::EifError;
+use super::cbor::{Reader, Writer};
+
+/// The protected header `{1: -35}`: ES384 (RFC 9053, table 1).
+const PROTECTED: [u8; 4] = [0xa1, 0x01, 0x38, 0x22];
+/// Index of the register that is signed.
+const SIGNED_REGISTER: usize = 0;
+
+/// A private key on P-384 and its certificate.
+pub struct Signer {
+    key: EcdsaKeyPair,
+    certificate_pem: Vec<u8>,
+    certificate: CertificateDer<'static>,
+}
+
+impl Signer {
+    /// Reads both from PEM. The key must be PKCS#8.
+    ///
+    /// # Errors
+    ///
+    /// When one of the two cannot be used, with what to do about it.
+    pub fn from_pem(key: &[u8], certificate: &[u8]) -> Result<Self, EifError> {
+        let signing = |text: String| EifError::Signing(text);
+        let pkcs8 = PrivatePkcs8KeyDer::from_pem_slice(key).map_err(|_| {
+            signing(
+                "the key is not PKCS#8 in PEM; convert it with `openssl pkcs8 -topk8 -nocrypt -in KEY`"
+                    .to_owned(),
+            )
+        })?;
+        let key = EcdsaKeyPair::from_pkcs8(
+            &ECDSA_P384_SHA384_FIXED_SIGNING,
+            pkcs8.secret_pkcs8_der(),
+            &SystemRandom::new(),
+        )
+        .map_err(|error| {
+            signing(format!(
+                "the key is not for P-384 ({error}); make one with `openssl genpkey -algorithm EC -pkeyopt \
+                 ec_paramgen_curve:P-384`"
+            ))
+        })?;
+        let parsed = CertificateDer::from_pem_slice(certificate)
+            .map_err(|error| signing(format!("the certificate is not PEM: {error}")))?;
+        // The subject's key stands in the certificate as the uncompressed point that ring gives.
+        let public = ring::signature::KeyPair::public_key(&key).as_ref();
+        if !parsed.windows(public.len()).any(|window| window == public) {
+            return Err(signing("the certificate is for another key".to_owned()));
+        }
+        Ok(Self {
+            key,
+            certificate_pem: certificate.to_vec(),
+            certificate: parsed,
+        })
+    }
+
+    pub(super) fn certificate_der(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// The content of the signature section.
+    pub(super) fn sign(&self, pcr0: &[u8]) -> Result<Vec<u8>, EifError> {
+        let payload = payload(pcr0);
+        let signature = self
+            .key
+            .sign(&SystemRandom::new(), &to_be_signed(&payload))
+            .map_err(|_| EifError::Signing("the key refused to sign".to_owned()))?;
+        let mut cose = Writer::default();
+        cose.array(4);
+        cose.bytes(&PROTECTED);
+        cose.map(0);
+        cose.bytes(&payload);
+        cose.bytes(signature.as_ref());
+        let mut section = Writer::default();
+        section.array(1);
+        section.map(2);
+        section.text("signing_certificate");
+        section.integers(&self.certificate_pem);
+        section.text("signature");
+        section.integers(&cose.0);
+        Ok(section.0)
+    }
+}
+
+/// `PcrInfo` of the reference implementation.
+fn payload(pcr0: &[u8]) -> Vec<u8> {
+    let mut payload = Writer::default();
+    payload.map(2);
+    payload.text("register_index");
+    payload.unsigned(SIGNED_REGISTER);
+    payload.text("register_value");
+    payload.integers(pcr0);
+    payload.0
+}
+
+/// `Sig_structure` of RFC 9052, section 4.4.
+fn to_be_signed(payload: &[u8]) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.array(4);
+    writer.text("Signature1");
+    writer.bytes(&PROTECTED);
+    writer.bytes(&[]);
+    writer.bytes(payload);
+    writer.0
+}
+
+/// What a signature section says.
+pub(super) struct Signature {
+    /// The certificate of the signer.
+    pub(super) certificate: CertificateDer<'static>,
+    /// Register and value that are signed.
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl Signature {
+    /// Parses the content of a signature section.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, EifError> {
+        let malformed = |text: &str| EifError::Malformed(format!("signature: {text}"));
+        let mut reader = Reader(bytes);
+        if reader.array()? != 1 || reader.map()? != 2 {
+            return Err(malformed("one signature of two fields is expected"));
+        }
+        reader.key("signing_certificate")?;
+        let certificate = reader.integers()?;
+        reader.key("signature")?;
+        let cose = reader.integers()?;
+        let mut cose = Reader(&cose);
+        if !reader.0.is_empty() || cose.array()? != 4 {
+            return Err(malformed("COSE_Sign1 has four fields and nothing follows"));
+        }
+        if cose.bytes()? != PROTECTED || cose.map()? != 0 {
+            return Err(malformed("only ES384 without further headers is known"));
+        }
+        Ok(Self {
+            certificate: CertificateDer::from_pem_slice(&certificate)
+                .map_err(|error| malformed(&format!("its certificate is not PEM: {error}")))?,
+            payload: cose.bytes()?.to_vec(),
+            signature: cose.bytes()?.to_vec(),
+        })
+    }
+
+    /// Whether it is a signature of `pcr0` by the key of its certificate. Who that is, is for the caller to judge.
+    pub(super) fn is_valid_for(&self, pcr0: &[u8]) -> bool {
+        let message = to_be_signed(&self.payload);
+        self.payload == payload(pcr0)
+            && points(&self.certificate).any(|point| {
+                UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point)
+                    .verify(&message, &self.signature)
+                    .is_ok()
+            })
+    }
+}
+
+/// What may be the key of a certificate: a BIT STRING of an uncompressed point of P-384 (RFC 5480, section 2.2).
+fn points(certificate: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const POINT: usize = 97;
+    const BIT_STRING: [u8; 4] = [0x03, 98, 0x00, 0x04];
+    (0..certificate.len()).filter_map(|start| {
+        let rest = &certificate[start..];
+        rest.starts_with(&BIT_STRING).then(|| rest.get(3..3 + POINT))?
+    })
+}

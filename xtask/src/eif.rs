@@ -1,0 +1,244 @@
+//! `cargo xtask eif`: from `cloister-init`, a kernel and a configuration to an enclave image and its PCRs.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use lexopt::Arg::Long;
+use manifest_sync::config::EnclaveConfig;
+use rootfs::eif::{Description, EifBuilder, Measurements, Metadata, Signer, inspect};
+use rootfs::enclave_image::EnclaveImage;
+use rootfs::initramfs::Compression;
+
+use crate::system::root;
+use crate::{build, vm};
+
+/// `quiet`: the console is slow, and warnings are shown all the same. `panic=-1`: a panic ends the enclave at once.
+/// `reboot=k` ends a Nitro enclave; PID 1 chooses another way where the machine has no keyboard controller.
+/// `random.trust_cpu=off`: entropy is NSM's.
+const COMMAND_LINE: &str = "console=ttyS0 reboot=k panic=-1 quiet random.trust_cpu=off";
+/// When a reproducible build takes place.
+const BUILD_TIME: &str = "1970-01-01T00:00:00Z";
+
+/// What the image is made of.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) out: PathBuf,
+    pub(crate) kernel: Option<PathBuf>,
+    pub(crate) init: Option<PathBuf>,
+    pub(crate) config: EnclaveConfig,
+    pub(crate) modules: Vec<PathBuf>,
+    pub(crate) files: Vec<(PathBuf, String)>,
+    pub(crate) images: Option<PathBuf>,
+    pub(crate) compression: Compression,
+    pub(crate) command_line: String,
+    pub(crate) name: String,
+    pub(crate) signing: Option<(PathBuf, PathBuf)>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            out: root().join("target/cloister/cloister.eif"),
+            kernel: None,
+            init: None,
+            config: EnclaveConfig::machine(),
+            modules: Vec::new(),
+            files: Vec::new(),
+            images: None,
+            compression: Compression::None,
+            command_line: COMMAND_LINE.to_owned(),
+            name: "cloister".to_owned(),
+            signing: None,
+        }
+    }
+}
+
+/// `cargo xtask eif …`
+pub(crate) fn eif(arguments: &[String]) -> Result<ExitCode> {
+    let mut options = Options::default();
+    let mut key = None;
+    let mut certificate = None;
+    let mut check = None;
+    let mut measurements = None;
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        let Long(flag) = argument else {
+            return Err(argument.unexpected().into());
+        };
+        let flag = flag.to_owned();
+        let value = parser
+            .value()
+            .with_context(|| format!("--{flag} needs a value"))?;
+        let path = || PathBuf::from(&value);
+        let text = || value.to_string_lossy().into_owned();
+        match flag.as_str() {
+            "out" => options.out = path(),
+            "kernel" => options.kernel = Some(path()),
+            "init" => options.init = Some(path()),
+            "config" => options.config = read_config(&path())?,
+            "module" => options.modules.push(path()),
+            "file" => options.files.push(file(&text())?),
+            "images" => options.images = Some(path()),
+            "compression" => {
+                options.compression = match text().as_str() {
+                    "none" => Compression::None,
+                    "lz4" => Compression::Lz4,
+                    other => bail!("--compression: `{other}` is not one of: none, lz4"),
+                }
+            }
+            "cmdline" => options.command_line = text(),
+            "name" => options.name = text(),
+            "signing-key" => key = Some(path()),
+            "signing-certificate" => certificate = Some(path()),
+            "measurements" => measurements = Some(path()),
+            "check" => check = Some(path()),
+            other => bail!("no flag --{other} for eif: see `cargo xtask help`"),
+        }
+    }
+    options.signing = match (key, certificate) {
+        (Some(key), Some(certificate)) => Some((key, certificate)),
+        (None, None) => None,
+        _ => bail!("signing needs both --signing-key and --signing-certificate"),
+    };
+    if let Some(existing) = check {
+        return compare(&existing, options);
+    }
+    let measured = build(&options)?;
+    let json = serde_json::to_string_pretty(&serde_json::json!({ "Measurements": measured }))?;
+    if let Some(path) = measurements {
+        fs::write(&path, format!("{json}\n")).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    eprintln!("xtask: enclave image {}", options.out.display());
+    println!("{json}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds an image.
+pub(crate) fn build(options: &Options) -> Result<Measurements> {
+    let kernel = match &options.kernel {
+        Some(kernel) => kernel.clone(),
+        None => vm::kernel()?,
+    };
+    let init = match &options.init {
+        Some(init) => init.clone(),
+        None => build::init()?,
+    };
+    let signer = match &options.signing {
+        None => None,
+        Some((key, certificate)) => {
+            let read =
+                |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+            Some(Signer::from_pem(&read(key)?, &read(certificate)?)?)
+        }
+    };
+    let scratch = tempfile::tempdir()?;
+    let ramdisks = EnclaveImage {
+        init: &init,
+        modules: &options.modules,
+        config: &options.config,
+        files: &options.files,
+        images: options.images.as_deref(),
+        compression: options.compression,
+    }
+    .write_ramdisks(scratch.path())
+    .context("cannot write a ramdisk")?;
+    if let Some(directory) = options.out.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let metadata = Metadata {
+        name: options.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        build_time: BUILD_TIME.to_owned(),
+        kernel_version: vm::kernel_version(&kernel)?,
+    };
+    Ok(EifBuilder {
+        kernel,
+        command_line: options.command_line.clone(),
+        ramdisks,
+        metadata,
+        signer,
+    }
+    .write(&options.out)?)
+}
+
+/// Builds the image again and compares. A signature is another one each time: it is left out of the comparison, and
+/// has to be valid.
+fn compare(existing: &Path, mut options: Options) -> Result<ExitCode> {
+    let scratch = tempfile::tempdir()?;
+    options.out = scratch.path().join("again.eif");
+    build(&options)?;
+    let (old, new) = (describe(existing)?, describe(&options.out)?);
+    if options.signing.is_none() && fs::read(existing)? == fs::read(&options.out)? {
+        println!("{}: the same bytes", existing.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut differences = Vec::new();
+    let measured = |image: &Description| serde_json::to_value(&image.measurements);
+    if let (Some(old), Some(new)) = (measured(&old)?.as_object(), measured(&new)?.as_object()) {
+        for name in ["PCR0", "PCR1", "PCR2", "PCR8"] {
+            if old.get(name) != new.get(name) {
+                differences.push(format!(
+                    "{name}: {:?} in the image, {:?} now",
+                    old.get(name),
+                    new.get(name)
+                ));
+            }
+        }
+    }
+    if old.command_line != new.command_line {
+        differences.push(format!(
+            "cmdline: {:?} in the image, {:?} now",
+            old.command_line, new.command_line
+        ));
+    }
+    if old.metadata != new.metadata {
+        differences.push(format!(
+            "metadata: {:?} in the image, {:?} now",
+            old.metadata, new.metadata
+        ));
+    }
+    if old.signature_valid == Some(false) {
+        differences.push("the signature of the image is not one of its PCR0".to_owned());
+    }
+    if differences.is_empty() {
+        println!(
+            "{}: the same measurements and metadata, signed anew",
+            existing.display()
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    for difference in differences {
+        println!("{}: {difference}", existing.display());
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// `cargo xtask inspect FILE`: what an image holds, as JSON.
+pub(crate) fn show(arguments: &[String]) -> Result<ExitCode> {
+    let [path] = arguments else {
+        bail!("inspect needs the path of one enclave image");
+    };
+    println!("{}", serde_json::to_string_pretty(&describe(Path::new(path))?)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(path: &Path) -> Result<Description> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    inspect(file).with_context(|| path.display().to_string())
+}
+
+fn read_config(path: &Path) -> Result<EnclaveConfig> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{} is not a configuration", path.display()))
+}
+
+fn file(text: &str) -> Result<(PathBuf, String)> {
+    match text.split_once(':') {
+        Some((source, path)) if path.starts_with('/') && !path.contains("..") => {
+            Ok((source.into(), path.to_owned()))
+        }
+        _ => bail!("--file: `{text}` is not SOURCE:/PATH/IN/THE/ENCLAVE"),
+    }
+}
