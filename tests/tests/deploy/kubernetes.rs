@@ -28,6 +28,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("effect", &["NoSchedule", "NoExecute", "PreferNoSchedule"]),
     ("operator", &["Equal", "Exists", "In", "NotIn"]),
     ("protocol", &["TCP", "UDP", "SCTP"]),
+    ("terminationMessagePolicy", &["File", "FallbackToLogsOnError"]),
     ("imagePullPolicy", &["Always", "IfNotPresent", "Never"]),
 ];
 

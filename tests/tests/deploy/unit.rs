@@ -51,6 +51,9 @@ fn restarts_follow_the_exit_codes() {
     assert_eq!(setting(&unit, "Restart"), ["on-abnormal"]);
     assert_eq!(setting(&unit, "KillSignal"), ["SIGTERM"]);
     assert_eq!(setting(&unit, "TimeoutStopSec"), ["2min"]);
+    // A killed host-proxy finds the enclave and the session key again.
+    assert_eq!(setting(&unit, "KillMode"), ["process"]);
+    assert_eq!(setting(&unit, "RuntimeDirectoryPreserve"), ["yes"]);
     assert_eq!(
         setting(&unit, "RestrictAddressFamilies"),
         ["AF_UNIX AF_INET AF_INET6 AF_VSOCK"]
