@@ -9,6 +9,7 @@ use host_proxy::http::{Site, serve_tcp};
 use host_proxy::ingress::Ingress;
 use host_proxy::logs::Ring;
 use host_proxy::view::{Publisher, Snapshot};
+use manifest_sync::config::EnclaveConfig;
 use serde_json::{Value, json};
 
 use crate::files::{self, containers, objects, pod_spec, string};
@@ -245,6 +246,20 @@ fn the_bundle_is_the_example_and_is_accepted() {
             "deploy/{name}: the enclave needs time to end after its Pod"
         );
     }
+}
+
+#[test]
+fn the_documented_configuration_is_the_default_of_an_image() {
+    let page = std::fs::read_to_string(files::repository("docs/build-pipeline.md")).expect("the page");
+    let mut blocks = page
+        .split("```json\n")
+        .filter_map(|rest| rest.split("```").next());
+    let block = blocks
+        .find(|block| block.contains("\"listen\""))
+        .expect("a configuration");
+    let documented: Value = serde_json::from_str(block).expect("JSON");
+    let default = serde_json::to_value(EnclaveConfig::machine()).expect("JSON");
+    assert_eq!(documented, default);
 }
 
 #[test]
