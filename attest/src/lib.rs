@@ -1,7 +1,10 @@
 //! Key material: where it comes from and how it is dropped. Attestation documents and the release of secrets
 //! belong here too; containers are unknown here.
-#![forbid(unsafe_code)]
+//!
+//! `unsafe` is in `nsm::device` only.
 
+pub mod cbor;
+pub mod nsm;
 mod random;
 mod secret;
 

@@ -7,7 +7,7 @@ use host_proxy::exit::Exit;
 use host_proxy::{announce, backend, cli, run};
 
 fn main() -> ExitCode {
-    if let Some(code) = backend::local::applet() {
+    if let Some(code) = backend::applet() {
         return code;
     }
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))

@@ -1,25 +1,48 @@
 //! `up`: read the bundle, bind, start an enclave or pick up the running one, serve until the Pod has ended.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::announce::say;
-use crate::backend::local::{self, Probe};
+use crate::backend::{self, Probe, local, nitro, qemu};
 use crate::blobs::BlobStore;
-use crate::cli::Up;
+use crate::bundle::Loaded;
+use crate::cli::{Backend, Up};
 use crate::control::Ended;
 use crate::enclave::Enclave;
 use crate::exit::{Exit, Failure};
 use crate::serving::{self, Work};
 use crate::{bundle, place};
 
-/// How long a local enclave may take to answer: it starts in milliseconds, on a machine that may be busy.
-const FIRST: Duration = Duration::from_secs(30);
+/// How long an enclave may take to answer.
+const FIRST: Patience = Patience {
+    namespaces: Duration::from_secs(30),
+    machine: Duration::from_secs(300),
+};
 /// How long it may be silent; a dead one is noticed at once.
 const LOST: Duration = Duration::from_secs(60);
 /// How long the enclave may take to go after its Pod has ended.
-const GONE: Duration = Duration::from_secs(5);
+const GONE: Patience = Patience {
+    namespaces: Duration::from_secs(5),
+    machine: Duration::from_secs(60),
+};
 /// How often it is looked for then.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Namespaces are made in milliseconds, on a machine that may be busy; a machine boots, perhaps emulated.
+struct Patience {
+    namespaces: Duration,
+    machine: Duration,
+}
+
+impl Patience {
+    fn with(&self, enclave: &backend::Enclave) -> Duration {
+        match enclave {
+            backend::Enclave::Local(_) => self.namespaces,
+            backend::Enclave::Qemu(_) | backend::Enclave::Nitro(_) => self.machine,
+        }
+    }
+}
 
 /// Runs `up`.
 pub async fn up(up: Up) -> Result<Exit, Failure> {
@@ -27,7 +50,7 @@ pub async fn up(up: Up) -> Result<Exit, Failure> {
     let state = place::state_dir(&up.target, &loaded.name);
     place::create(&state)?;
     let bound = serving::bind(&state, &up.serving, &loaded.ports).await?;
-    let enclave = local::Enclave::of(&state);
+    let enclave = of(&up.backend, &state);
     let started = if enclave.probe() == Probe::Running {
         say(&format!(
             "the enclave in {} is running: picking it up",
@@ -35,17 +58,17 @@ pub async fn up(up: Up) -> Result<Exit, Failure> {
         ));
         false
     } else {
-        enclave.start(&local::find_init(up.init.as_deref())?)?;
+        start(&enclave, &up.backend, &loaded, up.images.as_deref())?;
         true
     };
     let watched = enclave.clone();
     let work = Work {
-        enclave: Enclave::new(enclave.address()),
+        enclave: Enclave::new(enclave.address()?),
         state,
         bundle: Some(loaded.bundle),
         blobs: BlobStore::new(up.images.as_deref()),
         obituary: Box::new(move || watched.obituary()),
-        first_deadline: FIRST,
+        first_deadline: FIRST.with(&enclave),
         lost_deadline: LOST,
     };
     let ended = serving::serve(bound, &up.serving, work).await;
@@ -68,9 +91,46 @@ pub async fn up(up: Up) -> Result<Exit, Failure> {
     }
 }
 
+/// The enclave of a state directory.
+fn of(backend: &Backend, state: &Path) -> backend::Enclave {
+    match backend {
+        Backend::Local { .. } => backend::Enclave::Local(local::Enclave::of(state)),
+        Backend::Qemu(_) => backend::Enclave::Qemu(qemu::Enclave::of(state)),
+        Backend::Nitro { .. } => backend::Enclave::Nitro(nitro::Enclave::of(state)),
+    }
+}
+
+fn start(
+    enclave: &backend::Enclave,
+    backend: &Backend,
+    loaded: &Loaded,
+    images: Option<&Path>,
+) -> Result<(), Failure> {
+    match (enclave, backend) {
+        (backend::Enclave::Local(enclave), Backend::Local { init }) => {
+            enclave.start(&local::find_init(init.as_deref())?)
+        }
+        (backend::Enclave::Qemu(enclave), Backend::Qemu(options)) => enclave.start(options),
+        (
+            backend::Enclave::Nitro(enclave),
+            Backend::Nitro {
+                options,
+                cpus,
+                memory_mib,
+            },
+        ) => {
+            let eif_bytes = nitro::eif_bytes(&options.eif)?;
+            let size = nitro::size(&loaded.bundle.bytes, images, eif_bytes, *cpus, *memory_mib)?;
+            enclave.start(options, &size)
+        }
+        // `of` has made the enclave from the back-end.
+        _ => Ok(()),
+    }
+}
+
 /// Waits until the enclave has gone: the next `up` must not pick up a dying one.
-async fn gone(enclave: &local::Enclave) {
-    let deadline = Instant::now() + GONE;
+async fn gone(enclave: &backend::Enclave) {
+    let deadline = Instant::now() + GONE.with(enclave);
     while enclave.probe() == Probe::Running && Instant::now() < deadline {
         tokio::time::sleep(LOOK).await;
     }

@@ -20,8 +20,8 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  up NAME [FLAGS]    build everything, build the images of examples/NAME, run its Pod in a local enclave;
-                     FLAGS go to `host-proxy up`
+  up EXAMPLE [FLAGS] build everything, build the images of the example (`web`, or `examples/web/pod.yaml`), run
+                     its Pod in an enclave; FLAGS go to `host-proxy up`, such as --backend qemu
   image NAME         build the images of examples/NAME into target/images/NAME (an OCI image layout)
   image --from-dir DIR --name REF --out LAYOUT [--entrypoint PROGRAM]...
                      build an image of one layer from a directory

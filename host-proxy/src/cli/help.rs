@@ -53,8 +53,15 @@ Options:
   -f, --file FILE              manifest (YAML or JSON, several documents); - reads standard input
       --images DIR             OCI image layout that holds the images
       --name NAME              name of the enclave (default: the Pod's name)
-      --backend local          where the enclave runs (default: local)
-      --init PATH              the cloister-init binary (default: beside host-proxy)
+      --backend BACKEND        where the enclave runs: local (namespaces, for development; the default),
+                               qemu (an emulated machine), nitro (EC2, with nitro-cli)
+      --init PATH              local: the cloister-init binary (default: beside host-proxy)
+      --eif FILE               qemu, nitro: the enclave image
+      --cpus N                 qemu, nitro: vCPUs (default: 2; on nitro from the Pod's limits)
+      --memory MIB             qemu, nitro: memory (default: 1024; on nitro from the Pod's limits)
+      --accel tcg|kvm          qemu: software emulation (default), or KVM where it can boot a kernel
+      --cid N                  nitro: CID of the enclave (default: nitro-cli chooses)
+      --debug-mode             nitro: readable console, and PCRs of zeros: nothing is confidential then
   -p, --publish HOST:CONTAINER listen on port HOST for port CONTAINER of the Pod; repeatable;
                                replaces the port outside that the Pod declares for CONTAINER
       --ingress-address IP     address to listen on for the Pod's ports (default: 127.0.0.1)

@@ -7,6 +7,8 @@ mod parse;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::backend::{nitro, qemu};
+
 pub use help::text as help_text;
 pub use parse::{UsageError, parse};
 
@@ -107,10 +109,31 @@ pub struct Up {
     pub images: Option<PathBuf>,
     /// Which enclave; the default name is the Pod's.
     pub target: Target,
-    /// Path of the `cloister-init` binary; default: beside `host-proxy`.
-    pub init: Option<PathBuf>,
+    /// How the enclave comes to be.
+    pub backend: Backend,
     /// What both `up` and `serve` know.
     pub serving: Serving,
+}
+
+/// `--backend` and the options that belong to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Backend {
+    /// Namespaces on this machine.
+    Local {
+        /// Path of the `cloister-init` binary; default: beside `host-proxy`.
+        init: Option<PathBuf>,
+    },
+    /// QEMU's `nitro-enclave` machine.
+    Qemu(qemu::Options),
+    /// An enclave on EC2.
+    Nitro {
+        /// Image, debug mode, CID.
+        options: nitro::Options,
+        /// vCPUs; default: from the Pod's limits.
+        cpus: Option<u32>,
+        /// Memory, MiB; default: from the Pod's limits.
+        memory_mib: Option<u64>,
+    },
 }
 
 /// Options of `serve`.

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
 
-use super::{Command, LogFormat, Output, Publish, Serve, Serving, Target, Up, Verb};
+use crate::backend::nitro;
+use crate::backend::qemu::{self, Accelerator};
+
+use super::{Backend, Command, LogFormat, Output, Publish, Serve, Serving, Target, Up, Verb};
 
 /// All mistakes of one command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +81,12 @@ fn long_flags(verb: Verb) -> &'static [&'static str] {
             "name",
             "backend",
             "init",
+            "eif",
+            "cpus",
+            "memory",
+            "accel",
+            "cid",
+            "debug-mode",
             "publish",
             "ingress-address",
             "http-address",
@@ -126,7 +135,8 @@ struct Flags {
     files: Vec<PathBuf>,
     images: Option<PathBuf>,
     target: Target,
-    init: Option<PathBuf>,
+    backend: Option<Kind>,
+    machine: Machine,
     enclave: Option<String>,
     publish: Vec<Publish>,
     ingress_address: Option<IpAddr>,
@@ -137,6 +147,75 @@ struct Flags {
     follow: bool,
     grace: Option<u32>,
     container: Option<String>,
+}
+
+/// `--backend`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Local,
+    Qemu,
+    Nitro,
+}
+
+/// Options that only some back-ends have.
+#[derive(Default)]
+struct Machine {
+    init: Option<PathBuf>,
+    eif: Option<PathBuf>,
+    cpus: Option<u32>,
+    memory_mib: Option<u64>,
+    accelerator: Option<Accelerator>,
+    cid: Option<u32>,
+    debug: bool,
+}
+
+impl Machine {
+    /// The back-end with its options. One that it does not have is a mistake: it would be ignored otherwise.
+    fn finish(self, kind: Kind, mistakes: &mut Vec<String>) -> Backend {
+        let (name, allowed): (_, &[&str]) = match kind {
+            Kind::Local => ("local", &["init"]),
+            Kind::Qemu => ("qemu", &["eif", "cpus", "memory", "accel"]),
+            Kind::Nitro => ("nitro", &["eif", "cpus", "memory", "cid", "debug-mode"]),
+        };
+        for (flag, given) in [
+            ("init", self.init.is_some()),
+            ("eif", self.eif.is_some()),
+            ("cpus", self.cpus.is_some()),
+            ("memory", self.memory_mib.is_some()),
+            ("accel", self.accelerator.is_some()),
+            ("cid", self.cid.is_some()),
+            ("debug-mode", self.debug),
+        ] {
+            if given && !allowed.contains(&flag) {
+                mistakes.push(format!("--{flag}: the back-end {name} does not have it"));
+            }
+        }
+        if kind != Kind::Local && self.eif.is_none() {
+            mistakes.push(format!(
+                "the enclave image is missing: the back-end {name} needs `--eif FILE`"
+            ));
+        }
+        let eif = self.eif.unwrap_or_default();
+        match kind {
+            Kind::Local => Backend::Local { init: self.init },
+            Kind::Qemu => Backend::Qemu(qemu::Options {
+                eif,
+                cpus: self.cpus,
+                memory_mib: self.memory_mib,
+                accelerator: self.accelerator.unwrap_or_default(),
+            }),
+            Kind::Nitro => Backend::Nitro {
+                options: nitro::Options {
+                    eif,
+                    debug: self.debug,
+                    cid: self.cid,
+                    ..nitro::Options::default()
+                },
+                cpus: self.cpus,
+                memory_mib: self.memory_mib,
+            },
+        }
+    }
 }
 
 impl Flags {
@@ -197,6 +276,7 @@ impl Flags {
             "help" => self.help = true,
             "watch" => self.watch = true,
             "follow" => self.follow = true,
+            "debug-mode" => self.machine.debug = true,
             _ => match parser.value() {
                 Ok(value) => {
                     if let Err(mistake) = self.set(flag, value) {
@@ -217,7 +297,15 @@ impl Flags {
             "file" => self.files.push(value.into()),
             "images" => self.images = Some(value.into()),
             "state-dir" => self.target.state_dir = Some(value.into()),
-            "init" => self.init = Some(value.into()),
+            "init" => self.machine.init = Some(value.into()),
+            "eif" => self.machine.eif = Some(value.into()),
+            "cpus" => self.machine.cpus = Some(positive(&text)?),
+            "memory" => self.machine.memory_mib = Some(positive(&text)?),
+            "cid" => self.machine.cid = Some(positive(&text)?),
+            "accel" => {
+                let all = [("tcg", Accelerator::Tcg), ("kvm", Accelerator::Kvm)];
+                self.machine.accelerator = Some(choice(&text, &all)?);
+            }
             "name" => self.target.name = Some(name(&text)?),
             "enclave" => self.enclave = Some(text),
             "publish" => self.publish.push(publish(&text)?),
@@ -242,7 +330,14 @@ impl Flags {
                 ];
                 self.output = Some(choice(&text, &all)?);
             }
-            "backend" => choice(&text, &[("local", ())])?,
+            "backend" => {
+                let all = [
+                    ("local", Kind::Local),
+                    ("qemu", Kind::Qemu),
+                    ("nitro", Kind::Nitro),
+                ];
+                self.backend = Some(choice(&text, &all)?);
+            }
             "grace" => {
                 let grace = text
                     .parse()
@@ -270,6 +365,8 @@ impl Flags {
                     .push(format!("--publish: port {} outside is given twice", one.host));
             }
         }
+        let kind = self.backend.unwrap_or(Kind::Local);
+        let backend = std::mem::take(&mut self.machine).finish(kind, &mut self.mistakes);
         if !self.mistakes.is_empty() {
             return Err(UsageError {
                 verb: Some(verb),
@@ -293,7 +390,7 @@ impl Flags {
                 files,
                 images,
                 target,
-                init: self.init,
+                backend,
                 serving,
             }),
             Verb::Serve => Command::Serve(Serve {
@@ -338,6 +435,14 @@ fn name(text: &str) -> Result<String, String> {
     } else {
         Err(format!("`{text}` is not a name: use a-z, 0-9 and -"))
     }
+}
+
+/// A number above 0, in decimal digits.
+fn positive<T: std::str::FromStr + PartialOrd + Default>(text: &str) -> Result<T, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number > T::default())
+        .ok_or_else(|| format!("`{text}` is not a number above 0"))
 }
 
 fn publish(text: &str) -> Result<Publish, String> {

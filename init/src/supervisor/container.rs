@@ -327,7 +327,7 @@ impl Container {
             exit_code,
             signal,
             reason,
-            message: end.message.clone(),
+            message: end.message,
             started,
             finished: now,
             attempt,

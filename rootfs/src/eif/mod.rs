@@ -9,7 +9,6 @@
 //! protects against accidents only. What the platform measures ([`Measurements`]) is kernel, command line and ramdisks;
 //! metadata, signature and the default sizes in the header are measured by nobody.
 
-mod cbor;
 mod header;
 mod inspect;
 mod measure;

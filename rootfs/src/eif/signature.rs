@@ -1,5 +1,6 @@
 //! Signing an image: COSE_Sign1 (RFC 9052) with ES384 over PCR0, and the certificate that PCR8 measures.
 
+use attest::cbor::{Value, Writer, decode};
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P384_SHA384_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey,
@@ -8,12 +9,14 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use super::EifError;
-use super::cbor::{Reader, Writer};
 
 /// The protected header `{1: -35}`: ES384 (RFC 9053, table 1).
 const PROTECTED: [u8; 4] = [0xa1, 0x01, 0x38, 0x22];
 /// Index of the register that is signed.
-const SIGNED_REGISTER: usize = 0;
+const SIGNED_REGISTER: u64 = 0;
+/// Fields of the section.
+const CERTIFICATE: &str = "signing_certificate";
+const SIGNATURE: &str = "signature";
 
 /// A private key on P-384 and its certificate.
 pub struct Signer {
@@ -72,43 +75,38 @@ impl Signer {
             .key
             .sign(&SystemRandom::new(), &to_be_signed(&payload))
             .map_err(|_| EifError::Signing("the key refused to sign".to_owned()))?;
-        let mut cose = Writer::default();
-        cose.array(4);
-        cose.bytes(&PROTECTED);
-        cose.map(0);
-        cose.bytes(&payload);
-        cose.bytes(signature.as_ref());
-        let mut section = Writer::default();
-        section.array(1);
-        section.map(2);
-        section.text("signing_certificate");
-        section.integers(&self.certificate_pem);
-        section.text("signature");
-        section.integers(&cose.0);
-        Ok(section.0)
+        let mut cose = Writer::new();
+        cose.array(4)
+            .bytes(&PROTECTED)
+            .map(0)
+            .bytes(&payload)
+            .bytes(signature.as_ref());
+        let mut section = Writer::new();
+        section.array(1).map(2);
+        section.text(CERTIFICATE).integers(&self.certificate_pem);
+        section.text(SIGNATURE).integers(&cose.finish());
+        Ok(section.finish())
     }
 }
 
 /// `PcrInfo` of the reference implementation.
 fn payload(pcr0: &[u8]) -> Vec<u8> {
-    let mut payload = Writer::default();
-    payload.map(2);
-    payload.text("register_index");
-    payload.unsigned(SIGNED_REGISTER);
-    payload.text("register_value");
-    payload.integers(pcr0);
-    payload.0
+    let mut payload = Writer::new();
+    payload.map(2).text("register_index").unsigned(SIGNED_REGISTER);
+    payload.text("register_value").integers(pcr0);
+    payload.finish()
 }
 
 /// `Sig_structure` of RFC 9052, section 4.4.
 fn to_be_signed(payload: &[u8]) -> Vec<u8> {
-    let mut writer = Writer::default();
-    writer.array(4);
-    writer.text("Signature1");
-    writer.bytes(&PROTECTED);
-    writer.bytes(&[]);
-    writer.bytes(payload);
-    writer.0
+    let mut writer = Writer::new();
+    writer
+        .array(4)
+        .text("Signature1")
+        .bytes(&PROTECTED)
+        .bytes(&[])
+        .bytes(payload);
+    writer.finish()
 }
 
 /// What a signature section says.
@@ -124,26 +122,36 @@ impl Signature {
     /// Parses the content of a signature section.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, EifError> {
         let malformed = |text: &str| EifError::Malformed(format!("signature: {text}"));
-        let mut reader = Reader(bytes);
-        if reader.array()? != 1 || reader.map()? != 2 {
-            return Err(malformed("one signature of two fields is expected"));
-        }
-        reader.key("signing_certificate")?;
-        let certificate = reader.integers()?;
-        reader.key("signature")?;
-        let cose = reader.integers()?;
-        let mut cose = Reader(&cose);
-        if !reader.0.is_empty() || cose.array()? != 4 {
-            return Err(malformed("COSE_Sign1 has four fields and nothing follows"));
-        }
-        if cose.bytes()? != PROTECTED || cose.map()? != 0 {
+        let read = |bytes| decode(bytes).map_err(|error| malformed(&error.to_string()));
+        let section = read(bytes)?;
+        let Some([only]) = section.as_array() else {
+            return Err(malformed("one signature is expected"));
+        };
+        let field = |name| {
+            let bytes = only.get(name).and_then(Value::as_integers);
+            bytes.ok_or_else(|| malformed(&format!("it has no `{name}`")))
+        };
+        let (certificate, cose) = (field(CERTIFICATE)?, field(SIGNATURE)?);
+        let cose = read(&cose)?;
+        let Some(
+            [
+                protected,
+                unprotected,
+                Value::Bytes(payload),
+                Value::Bytes(signature),
+            ],
+        ) = cose.as_array()
+        else {
+            return Err(malformed("it is no COSE_Sign1"));
+        };
+        if *protected != Value::Bytes(&PROTECTED) || *unprotected != Value::Map(Vec::new()) {
             return Err(malformed("only ES384 without further headers is known"));
         }
         Ok(Self {
             certificate: CertificateDer::from_pem_slice(&certificate)
                 .map_err(|error| malformed(&format!("its certificate is not PEM: {error}")))?,
-            payload: cose.bytes()?.to_vec(),
-            signature: cose.bytes()?.to_vec(),
+            payload: payload.to_vec(),
+            signature: signature.to_vec(),
         })
     }
 

@@ -2,21 +2,21 @@
 //! session, so that the enclave survives host-proxy and its terminal.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode};
 
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{dup2_stdout, getegid, geteuid, setsid};
+use nix::unistd::{getegid, geteuid, setsid};
 
-use super::process::Process;
-use super::{EXIT, RECORD, ROOT};
+use super::ROOT;
+use crate::backend::detached::Detached;
 
 /// Runs the launcher.
 pub(super) fn main(state: &Path, init: &Path) -> ExitCode {
-    match launch(state, init) {
-        Ok(mut child) => match child.wait().and_then(|status| record_end(state, status)) {
+    let enclave = Detached::of(state);
+    match launch(&enclave, state, init) {
+        Ok(mut child) => match child.wait().and_then(|status| enclave.record_end(status)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("local enclave: cannot record its end: {error}");
@@ -30,7 +30,7 @@ pub(super) fn main(state: &Path, init: &Path) -> ExitCode {
     }
 }
 
-fn launch(state: &Path, init: &Path) -> Result<Child, String> {
+fn launch(enclave: &Detached, state: &Path, init: &Path) -> Result<Child, String> {
     // Fails only for the leader of a process group, which then has what it needs.
     let _ = setsid();
     enter_namespaces()?;
@@ -41,27 +41,13 @@ fn launch(state: &Path, init: &Path) -> Result<Child, String> {
         .env_clear()
         .spawn()
         .map_err(|error| format!("cannot start PID 1: {error}"))?;
-    if let Err(error) = announce(&child, state) {
+    if let Err(error) = enclave.announce(&child) {
         // An enclave that nobody can find again must not stay.
         let _ = child.kill();
         let _ = child.wait();
         return Err(error);
     }
     Ok(child)
-}
-
-/// Records the enclave's pid and tells it to host-proxy.
-fn announce(child: &Child, state: &Path) -> Result<(), String> {
-    let pid = child.id().cast_signed();
-    let record = Process::observe(pid)
-        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
-        .and_then(|process| Ok(serde_json::to_vec(&process)?))
-        .and_then(|bytes| write_atomically(&state.join(RECORD), &bytes));
-    record.map_err(|error| format!("cannot record its pid: {error}"))?;
-    println!("pid {pid}");
-    // What PID 1 has to say until it runs follows on the same pipe; we must not keep it open.
-    let _ = io::stdout().flush();
-    dup2_stdout(io::stderr()).map_err(|error| format!("cannot let go of the pipe: {error}"))
 }
 
 /// user_namespaces(7): without privileges, a user namespace comes first, with our own id as its root.
@@ -92,19 +78,4 @@ fn enter_namespaces() -> Result<(), String> {
             "the kernel does not let us make namespaces ({error}): CAP_SYS_ADMIN is needed, see namespaces(7)"
         )
     })
-}
-
-fn record_end(state: &Path, status: ExitStatus) -> io::Result<()> {
-    let how = match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit {code}\n"),
-        (None, Some(signal)) => format!("signal {signal}\n"),
-        (None, None) => "unknown\n".to_owned(),
-    };
-    write_atomically(&state.join(EXIT), how.as_bytes())
-}
-
-fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    fs::write(&new, content)?;
-    fs::rename(new, path)
 }

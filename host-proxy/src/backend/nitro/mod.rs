@@ -28,7 +28,7 @@ use manifest_sync::digest::hex;
 use manifest_sync::link::Address;
 
 use crate::announce::say;
-use crate::backend::local::Probe;
+use crate::backend::Probe;
 use crate::exit::{Exit, Failure};
 use cli::{Launch, NitroCli};
 pub use options::{Options, eif_bytes};

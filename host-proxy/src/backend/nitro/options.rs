@@ -8,7 +8,7 @@ use crate::exit::{Exit, Failure};
 use super::sizing::Size;
 
 /// What an enclave is started from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// The enclave image file.
     pub eif: PathBuf,

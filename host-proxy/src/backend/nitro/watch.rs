@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::backend::local::Probe;
+use crate::backend::Probe;
 
 use super::cli::{Error, NitroCli};
 use super::record::Record;
