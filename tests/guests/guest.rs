@@ -26,6 +26,15 @@ fn main() {
         ["cat", path] => print!("{}", std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string())),
         ["stamp"] => stamp(),
         ["inspect"] => inspect(),
+        ["cgroup"] => cgroup(),
+        ["eat"] => eat(),
+        ["eat-in-a-child"] => {
+            Command::new("/guest").arg("eat").spawn().expect("a child");
+            forever();
+        }
+        ["make-device", major, minor] => {
+            make_device(major.parse().expect("a number"), minor.parse().expect("a number"));
+        }
         ["die-at", port] => die_at(port.parse().expect("a port")),
         other => panic!("guest: {other:?}?"),
     }
@@ -89,6 +98,44 @@ fn die_at(port: u16) {
     println!("ready");
     let _ = listener.accept();
     std::process::exit(9);
+}
+
+/// What its cgroup says; it is the root of all that the container sees.
+fn cgroup() {
+    for name in ["cpu.max", "cpu.weight", "memory.max", "memory.swap.max", "memory.oom.group"] {
+        let value = std::fs::read_to_string(format!("/sys/fs/cgroup/{name}"));
+        println!("{name} {}", value.as_deref().map_or("absent", str::trim));
+    }
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    println!("cgroup {}", own.trim());
+    let score = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    println!("oom_score_adj {}", score.trim());
+    println!("write {}", outcome(std::fs::write("/sys/fs/cgroup/memory.max", "max")));
+    println!("end");
+}
+
+/// Takes memory until there is none.
+fn eat() {
+    let mut all = Vec::new();
+    loop {
+        all.push(vec![1u8; 1 << 20]);
+    }
+}
+
+unsafe extern "C" {
+    fn mknod(path: *const std::ffi::c_char, mode: u32, device: u64) -> i32;
+}
+
+/// Makes a character device wherever it can, and tries to open it.
+fn make_device(major: u64, minor: u64) {
+    for place in ["/device", "/dev/device", "/dev/shm/device", "/tmp-volume/device"] {
+        let path = std::ffi::CString::new(place).expect("no NUL");
+        // SAFETY: a system call with a string that outlives it.
+        let made = unsafe { mknod(path.as_ptr(), 0o020_666, major << 8 | minor) };
+        let opened = std::fs::File::options().read(true).write(true).open(place);
+        println!("{place}: made {} opened {}", made == 0, outcome(opened.map(drop)));
+    }
+    println!("end");
 }
 
 /// When it started and when it ended, in microseconds since 1970: the next instance's start shows how long it took.

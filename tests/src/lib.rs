@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Generous: machines are shared, and nothing here measures time.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 /// Between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -29,17 +29,37 @@ pub struct Product {
     pub proxy: PathBuf,
     /// OCI layout with `guest:latest`.
     pub guests: PathBuf,
+    /// Where enclaves run.
+    pub backend: Backend,
 }
 
-/// The product, or `None` after saying loudly why the test is skipped.
+/// Where the enclaves of a test run; most tests run unchanged on both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Backend {
+    /// Namespaces on this machine.
+    Local,
+    /// A real image in an emulated machine.
+    Qemu {
+        /// The enclave image.
+        eif: PathBuf,
+    },
+}
+
+/// The product, or `None` after saying loudly why the test is skipped. `cargo xtask test --vm` names an enclave image.
 pub fn product() -> Option<Product> {
     let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let backend = path("CLOISTER_EIF").map_or(Backend::Local, |eif| Backend::Qemu { eif });
     match (
         path("CLOISTER_INIT"),
         path("CLOISTER_HOST_PROXY"),
         path("CLOISTER_GUESTS"),
     ) {
-        (Some(init), Some(proxy), Some(guests)) => Some(Product { init, proxy, guests }),
+        (Some(init), Some(proxy), Some(guests)) => Some(Product {
+            init,
+            proxy,
+            guests,
+            backend,
+        }),
         _ => {
             println!("SKIPPED: an end-to-end test needs the built product: run `cargo xtask test`");
             None
@@ -185,6 +205,18 @@ impl Up {
         read(&self.scratch.path().join("stdout"))
     }
 
+    /// What the enclave has written to its console.
+    pub fn console(&self) -> String {
+        read(&self.state().join("console.log"))
+    }
+
+    /// Waits until the console has a line that contains `text`; returns the whole console.
+    pub fn wait_console(&self, text: &str) -> String {
+        wait_for(&format!("{text:?} on the console"), || {
+            Some(self.console()).filter(|console| console.contains(text))
+        })
+    }
+
     /// What `up` has to say.
     pub fn stderr(&self) -> String {
         read(&self.scratch.path().join("stderr"))
@@ -282,9 +314,12 @@ fn spawn(product: &Product, scratch: &Path, flags: &[&str]) -> Child {
     command
         .arg("--state-dir")
         .arg(scratch.join("state"))
-        .args(["--http-address", "none"])
-        .arg("--init")
-        .arg(&product.init)
+        .args(["--http-address", "none"]);
+    match &product.backend {
+        Backend::Local => command.arg("--init").arg(&product.init),
+        Backend::Qemu { eif } => command.args(["--backend", "qemu", "--eif"]).arg(eif),
+    };
+    command
         .args(flags)
         .stdin(Stdio::null())
         .stdout(append("stdout"))

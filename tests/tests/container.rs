@@ -1,7 +1,5 @@
 //! What a container sees of its world.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 use tests::{Up, guest, pod, product};
 
@@ -186,76 +184,4 @@ fn an_image_of_a_hundred_layers_runs() {
         "the top layer does not win: {}",
         up.stdout()
     );
-}
-
-#[test]
-fn an_unprivileged_user_can_run_a_pod() {
-    let Some(product) = product() else { return };
-    if !nix::unistd::geteuid().is_root() {
-        println!("SKIPPED: not root, so every other test shows this");
-        return;
-    }
-    let scratch = tempfile::Builder::new()
-        .prefix("clu")
-        .tempdir()
-        .expect("a scratch directory");
-    let path = scratch.path().to_str().expect("UTF-8");
-    let manifest = pod(json!({"restartPolicy": "Never", "containers": [guest("app", &["inspect"])]}));
-    std::fs::write(scratch.path().join("pod.json"), manifest.to_string()).expect("a manifest");
-    let copies = [
-        (&product.init, "init"),
-        (&product.proxy, "host-proxy"),
-        (&product.guests, "guests"),
-    ];
-    for (from, to) in copies {
-        run(
-            "cp",
-            &["-r", from.to_str().expect("UTF-8"), &format!("{path}/{to}")],
-        );
-    }
-    run("chown", &["-R", "65534:65534", path]);
-    let output = Command::new("setpriv")
-        .args([
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--clear-groups",
-            &format!("{path}/host-proxy"),
-            "up",
-        ])
-        .args([
-            "--file",
-            &format!("{path}/pod.json"),
-            "--images",
-            &format!("{path}/guests"),
-        ])
-        .args([
-            "--init",
-            &format!("{path}/init"),
-            "--state-dir",
-            &format!("{path}/state"),
-            "--http-address",
-            "none",
-        ])
-        .output()
-        .expect("setpriv runs");
-    let (stdout, stderr) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    if stderr.contains("does not let an unprivileged user") {
-        println!("SKIPPED: this kernel forbids user namespaces to unprivileged users");
-        return;
-    }
-    assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");
-    assert!(
-        stdout.contains("pid: 1") && stdout.contains("mount /: overlay"),
-        "{stdout}"
-    );
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let status = Command::new(program).args(arguments).status().expect("it runs");
-    assert!(status.success(), "{program} {arguments:?}: {status}");
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
-use tests::{Product, Up, guest, pod, wait_for};
+use tests::{Backend, Product, Up, guest, pod, wait_for};
 
 use crate::system::{need, root};
 use crate::{build, image};
@@ -46,6 +46,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
         init: built.init,
         proxy: built.proxy,
         guests,
+        backend: Backend::Local,
     };
 
     let mut rows = vec![

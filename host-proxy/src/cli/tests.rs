@@ -98,13 +98,13 @@ fn client_commands() {
 #[test]
 fn all_mistakes_are_reported_at_once() {
     assert_eq!(
-        mistakes("up --imagse x --publish 80 --http-address nine --backend nitro pod.yaml"),
+        mistakes("up --imagse x --publish 80 --http-address nine --backend xen pod.yaml"),
         [
             "`--imagse` is not an option of `up`; did you mean `--images`?",
             "unexpected argument `x`; a manifest is given as `-f x`",
             "--publish: `80` is not HOST:CONTAINER, for instance 8080:80",
             "--http-address: `nine` is not IP:PORT, for instance 127.0.0.1:9090, or none",
-            "--backend: `nitro` is not one of: local",
+            "--backend: `xen` is not one of: local, qemu, nitro",
             "unexpected argument `pod.yaml`; a manifest is given as `-f pod.yaml`",
             "a manifest is missing: add `-f FILE`",
         ]
@@ -124,6 +124,21 @@ fn all_mistakes_are_reported_at_once() {
     assert_eq!(
         mistakes("up -f a --name ../b"),
         ["--name: `../b` is not a name: use a-z, 0-9 and -"]
+    );
+    assert_eq!(
+        mistakes("up -f a --eif b --debug-mode"),
+        [
+            "--eif: the back-end local does not have it",
+            "--debug-mode: the back-end local does not have it"
+        ]
+    );
+    assert_eq!(
+        mistakes("up -f a --backend nitro --init b --cpus 0"),
+        [
+            "--cpus: `0` is not a number above 0",
+            "--init: the back-end nitro does not have it",
+            "the enclave image is missing: the back-end nitro needs `--eif FILE`"
+        ]
     );
     assert_eq!(
         mistakes("up -f"),

@@ -28,7 +28,8 @@ pub(super) fn populate(root: &Root, shm: &str) -> Result<(), Failure> {
     mount_on(
         &beneath,
         "tmpfs",
-        MsFlags::MS_NOSUID,
+        // A bound device keeps the flags of its own mount; one that a container makes with CAP_MKNOD is dead.
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
         Some("mode=0755,size=65536k"),
     )
     .at(stage, "/dev")?;

@@ -1,0 +1,98 @@
+//! Goes through the protocol of `/dev/nsm` once and prints what it finds, one fact a line, for the tests in a virtual
+//! machine. It extends and locks PCRs, so it is of no use anywhere else.
+
+use std::error::Error;
+
+use attest::nsm::{ErrorCode, Nsm, NsmError};
+use ring::digest::{Context, SHA384};
+
+/// The first PCR that is the enclave's own.
+const OWN: u16 = 16;
+/// Where the kernel says which source of entropy it uses.
+const RNG: &str = "/sys/devices/virtual/misc/hw_random/rng_current";
+/// The Pod's cgroup, which is there once a Pod was accepted.
+const POD: &str = "/sys/fs/cgroup/pod";
+
+fn main() {
+    match probe() {
+        Ok(()) => println!("probe: done"),
+        Err(error) => println!("probe: failed: {error}"),
+    }
+    show_pod();
+    // A base service that ends is started again, and PCRs are locked by now.
+    loop {
+        std::thread::park();
+    }
+}
+
+fn probe() -> Result<(), Box<dyn Error>> {
+    let nsm = Nsm::open()?;
+    let description = nsm.describe()?;
+    println!("probe: {} PCRs of {}", description.max_pcrs, description.digest);
+    println!("probe: module id is {} bytes", description.module_id.len());
+    for index in 0..3 {
+        let pcr = nsm.describe_pcr(index)?;
+        println!("probe: PCR{index} {} {}", lock(pcr.locked), hex(&pcr.value));
+    }
+    let before = nsm.describe_pcr(OWN)?;
+    println!("probe: PCR{OWN} {} {}", lock(before.locked), hex(&before.value));
+    let extended = nsm.extend_pcr(OWN, b"measured")?;
+    let mut expected = Context::new(&SHA384);
+    expected.update(&before.value);
+    expected.update(b"measured");
+    println!("probe: extend is {}", extended == expected.finish().as_ref());
+    nsm.lock_pcr(OWN)?;
+    println!(
+        "probe: extend after lock: {}",
+        refusal(nsm.extend_pcr(OWN, b"more"))
+    );
+    println!("probe: lock of PCR0: {}", refusal(nsm.lock_pcr(0)));
+    println!("probe: PCR32: {}", refusal(nsm.describe_pcr(32)));
+    println!("probe: lock of 33 PCRs: {}", refusal(nsm.lock_pcrs(33)));
+    nsm.lock_pcrs(32)?;
+    println!("probe: {} PCRs are locked", nsm.describe()?.locked_pcrs.len());
+    println!(
+        "probe: extend of the last: {}",
+        refusal(nsm.extend_pcr(31, b"more"))
+    );
+    let (one, other) = (nsm.random()?, nsm.random()?);
+    println!("probe: random {} bytes, fresh {}", one.len(), one != other);
+    let document = nsm.attest(Some(b"user data"), Some(b"nonce"), None)?;
+    let holds = |wanted: &[u8]| document.windows(wanted.len()).any(|window| window == wanted);
+    println!(
+        "probe: document holds what it was given: {}",
+        holds(b"user data") && holds(b"nonce")
+    );
+    println!("probe: entropy {}", std::fs::read_to_string(RNG)?.trim());
+    Ok(())
+}
+
+fn show_pod() {
+    while std::fs::metadata(POD).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    for name in ["cpu.max", "cpu.weight", "memory.max", "pids.max"] {
+        let value = std::fs::read_to_string(format!("{POD}/{name}"));
+        println!("pod: {name} {}", value.as_deref().map_or("absent", str::trim));
+    }
+}
+
+fn lock(locked: bool) -> &'static str {
+    if locked { "locked" } else { "open" }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn refusal<T>(result: Result<T, NsmError>) -> String {
+    match result {
+        Ok(_) => "done".to_owned(),
+        Err(NsmError::Refused(code)) => name(code),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn name(code: ErrorCode) -> String {
+    format!("{code:?}")
+}
