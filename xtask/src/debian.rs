@@ -152,6 +152,7 @@ pub(crate) fn output(program: &str, arguments: &[&str], directory: &Path) -> Res
 
 fn download(origin: &Origin, directory: &Path) -> Result<()> {
     need("apt-get", "apt")?;
+    need_packages(&["debian-archive-keyring"])?;
     let apt = Apt::create(&directory.join("apt"), origin)?;
     apt.run(&["update", "-qq"], directory)?;
     let wanted = format!("{}={}", origin.package, origin.version);
@@ -176,8 +177,8 @@ impl Apt {
         let (lists, cache) = (directory("lists")?, directory("cache")?);
         directory("cache/archives")?;
         let list = state.join("sources.list");
-        // The keyring is the one that package `debian-archive-keyring` installs. The file's digest is pinned as well;
-        // the signature gives the clearer error when a proxy answers with a page of its own.
+        // The files' digests are pinned as well; the signature gives the clearer error when a proxy answers with a page
+        // of its own.
         let line = format!(
             "{} [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {}\n",
             origin.kind, origin.archive

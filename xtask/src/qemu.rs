@@ -22,7 +22,7 @@ const PIN: Pin = Pin {
     file: "qemu_10.0.2+ds.orig.tar.xz",
     sha256: "0901da33844a331bf8b3602b9c1fbd178e60b737c8e3ade678255bd090c9b9f1",
 };
-const PACKAGES: [&str; 16] = [
+const PACKAGES: [&str; 15] = [
     "gcc",
     "libc6-dev",
     "make",
@@ -38,10 +38,12 @@ const PACKAGES: [&str; 16] = [
     "bison",
     "python3",
     "python3-venv",
-    "python3-pip",
 ];
-/// What QEMU's build wants of Python; Debian 12 has an older meson.
-const PYTHON: [&str; 2] = ["meson==1.5.0", "pycotap==1.3.1"];
+/// What QEMU's build wants of Python, as a requirements file of pip; Debian 12 has an older meson.
+const PYTHON: &str = "\
+meson==1.5.0 --hash=sha256:52b34f4903b882df52ad0d533146d4b992c018ea77399f825579737672ae7b20
+pycotap==1.3.1 --hash=sha256:1c3a25b3ff89e48f4e00f1f71dbbc1642b4f65c65d416524d07e73492fff25ea
+";
 /// Everything that the machine needs of QEMU's devices.
 const DEVICES: &str = "\
 CONFIG_NITRO_ENCLAVE=y
@@ -82,12 +84,7 @@ pub(crate) fn build() -> Result<PathBuf> {
         &scratch,
     )?;
     prepare(&scratch)?;
-    let python = scratch.join("python-tools/bin/python3");
-    let python = python.to_string_lossy();
-    output("python3", &["-m", "venv", "python-tools"], &scratch)?;
-    let mut pip = vec!["-m", "pip", "install", "--quiet"];
-    pip.extend(PYTHON);
-    output(&python, &pip, &scratch)?;
+    let python = python(&scratch)?;
     eprintln!("xtask: building QEMU; this takes some minutes");
     let with = format!("--python={python}");
     let mut configure = vec![with.as_str()];
@@ -99,6 +96,27 @@ pub(crate) fn build() -> Result<PathBuf> {
     fs::rename(&new, &program)?;
     fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
     Ok(program)
+}
+
+/// A Python with what the build wants, apart from the machine's own.
+fn python(tree: &Path) -> Result<String> {
+    let python = tree
+        .join("python-tools/bin/python3")
+        .to_string_lossy()
+        .into_owned();
+    output("python3", &["-m", "venv", "python-tools"], tree)?;
+    fs::write(tree.join("python-tools/requirements"), PYTHON)?;
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "--requirement",
+        "python-tools/requirements",
+    ];
+    output(&python, &pip, tree)?;
+    Ok(python)
 }
 
 /// Our choice of devices, and a build file that does not ask for firmware images: Debian's tarball has none.

@@ -29,10 +29,12 @@ const LIBRARIES: [&str; 5] = [
     "libgnutls30",
     "libpixman-1-0",
 ];
+/// What must be said about a kernel from the cache: whoever built it chose its options.
+const FOREIGN_KERNEL: &str = "from the cache, not of this tree's configuration";
 /// Firmware of the emulated machine, and the packages that bring it.
 const FIRMWARE: [(&str, &str); 2] = [
-    ("/usr/share/seabios/bios-microvm.bin", "seabios"),
-    ("/usr/share/qemu/linuxboot_dma.bin", "qemu-system-data"),
+    ("/usr/share/qemu/bios-microvm.bin", "qemu-system-data"),
+    ("/usr/share/seabios/bios-256k.bin", "seabios"),
 ];
 
 /// Where the parts are. Each has been asked for its version.
@@ -153,7 +155,11 @@ pub(crate) fn parts() -> Result<Parts> {
 
 /// The kernel alone: an image can be built without the machine to run it.
 pub(crate) fn kernel() -> Result<PathBuf> {
-    Ok(find(Part::Kernel)?.path)
+    let Found { path, source } = find(Part::Kernel)?;
+    if source == Source::Cache {
+        eprintln!("xtask: kernel: {FOREIGN_KERNEL}");
+    }
+    Ok(path)
 }
 
 /// `cargo xtask vm`
@@ -165,7 +171,7 @@ pub(crate) fn vm(arguments: &[String]) -> Result<()> {
     let paths = [&parts.qemu, &parts.kernel, &parts.vhost];
     for ((part, path), source) in Part::ALL.into_iter().zip(paths).zip(parts.sources) {
         let note = match (source, part) {
-            (Source::Cache, Part::Kernel) => "from the cache, not of this tree's configuration",
+            (Source::Cache, Part::Kernel) => FOREIGN_KERNEL,
             (Source::Cache, _) => "from the cache",
             (Source::Built, _) => "built from this tree's recipe",
         };
