@@ -32,9 +32,7 @@ fn main() {
             Command::new("/guest").arg("eat").spawn().expect("a child");
             forever();
         }
-        ["make-device", major, minor] => {
-            make_device(major.parse().expect("a number"), minor.parse().expect("a number"));
-        }
+        ["make-device", name] => make_device(name),
         ["die-at", port] => die_at(port.parse().expect("a port")),
         other => panic!("guest: {other:?}?"),
     }
@@ -126,12 +124,15 @@ unsafe extern "C" {
     fn mknod(path: *const std::ffi::c_char, mode: u32, device: u64) -> i32;
 }
 
-/// Makes a character device wherever it can, and tries to open it.
-fn make_device(major: u64, minor: u64) {
-    for place in ["/device", "/dev/device", "/dev/shm/device", "/tmp-volume/device"] {
+/// Makes the device node that /proc/misc names, wherever it can, and tries to open it.
+fn make_device(name: &str) {
+    let known = std::fs::read_to_string("/proc/misc").expect("/proc/misc");
+    let minor = known.lines().find_map(|line| line.trim().strip_suffix(&format!(" {name}"))).expect("the device");
+    let minor: u64 = minor.trim().parse().expect("a number");
+    for place in ["/device", "/dev/device", "/dev/shm/device", "/data/device"] {
         let path = std::ffi::CString::new(place).expect("no NUL");
         // SAFETY: a system call with a string that outlives it.
-        let made = unsafe { mknod(path.as_ptr(), 0o020_666, major << 8 | minor) };
+        let made = unsafe { mknod(path.as_ptr(), 0o020_666, 10 << 8 | minor) };
         let opened = std::fs::File::options().read(true).write(true).open(place);
         println!("{place}: made {} opened {}", made == 0, outcome(opened.map(drop)));
     }

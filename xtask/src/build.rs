@@ -46,17 +46,21 @@ pub(crate) fn product() -> Result<Product> {
 
 /// Builds `cloister-init` into `target/cloister`, the same bytes wherever the sources and the registry are.
 pub(crate) fn init() -> Result<PathBuf> {
+    let built = for_the_enclave(&["--package", "cloister-init"])?.join("cloister-init");
+    let to = directory().join("cloister-init");
+    install(&built, &to)?;
+    Ok(to)
+}
+
+/// Builds an example of a package as a static program of the enclave.
+pub(crate) fn example(package: &str, name: &str) -> Result<PathBuf> {
+    let directory = for_the_enclave(&["--package", package, "--example", name])?;
+    Ok(directory.join("examples").join(name))
+}
+
+/// Builds for the enclave; returns the directory of the results.
+fn for_the_enclave(what: &[&str]) -> Result<PathBuf> {
     need_target()?;
-    let arguments = [
-        "build",
-        "--locked",
-        "--package",
-        "cloister-init",
-        "--profile",
-        "enclave",
-        "--target",
-        TARGET,
-    ];
     let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
         PathBuf::from,
@@ -69,7 +73,8 @@ pub(crate) fn init() -> Result<PathBuf> {
         flags.collect::<Vec<_>>()
     };
     let status = Command::new("cargo")
-        .args(arguments)
+        .args(["build", "--locked", "--profile", "enclave", "--target", TARGET])
+        .args(what)
         .current_dir(root())
         // Paths in panic messages, and in what ring compiles of C.
         .env(
@@ -83,14 +88,9 @@ pub(crate) fn init() -> Result<PathBuf> {
         .status()
         .context("cannot run cargo")?;
     if !status.success() {
-        bail!("cargo {}: {status}", arguments.join(" "));
+        bail!("cargo build {}: {status}", what.join(" "));
     }
-    let to = directory().join("cloister-init");
-    install(
-        &root().join("target").join(TARGET).join("enclave/cloister-init"),
-        &to,
-    )?;
-    Ok(to)
+    Ok(root().join("target").join(TARGET).join("enclave"))
 }
 
 /// Where the product is.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::system::{has, run};
 use crate::test;
@@ -41,16 +41,20 @@ pub(crate) fn ci() -> Result<ExitCode> {
         ),
     );
     check("deny", deny());
-    let tests = test::test(&[])?;
-    if tests != ExitCode::SUCCESS {
-        eprintln!("xtask: test: failed");
-        failures.push("test");
-    }
+    check("test", succeeds(test::test(&[])));
+    check("test --vm", succeeds(test::test(&["--vm".to_owned()])));
     if failures.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!("xtask: failed: {}", failures.join(", "));
     Ok(ExitCode::FAILURE)
+}
+
+fn succeeds(result: Result<ExitCode>) -> Result<()> {
+    match result? {
+        ExitCode::SUCCESS => Ok(()),
+        _ => bail!("failed"),
+    }
 }
 
 /// Licences, bans and sources; the advisory database is a network service of its own and is for a scheduled job.

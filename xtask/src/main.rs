@@ -44,8 +44,9 @@ cargo xtask COMMAND
   kernel             build the enclave's kernel into target/vm/bzImage
   vm                 find or build what an emulated enclave needs: QEMU, kernel, vhost-device-vsock;
                      CLOISTER_VM_CACHE names a directory of ready-built ones
-  test [FILTER]      run all tests; prints one summary
-  ci                 fmt, clippy, doc, deny, then test
+  test [FILTER]      run all tests that need no virtual machine; prints one summary
+  test --vm [FILTER] run the end-to-end tests in emulated enclaves; prints one summary
+  ci                 fmt, clippy, doc, deny, test, then test --vm
   bench [--write]    measure against the budgets; --write updates docs/benchmarks.md
 ";
 

@@ -1,20 +1,87 @@
 //! `cargo xtask test`: builds what the end-to-end tests run, runs every test, prints one summary.
 
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
-use std::io::{BufRead as _, BufReader};
+use manifest_sync::config::ServiceConfig;
 
 use crate::system::{need, root};
-use crate::{build, image};
+use crate::{build, eif, image, vm};
 
 /// What the end-to-end tests want of the machine: program and Debian package.
 const TOOLS: [(&str, &str); 2] = [("redis-cli", "redis-tools"), ("mmdebstrap", "mmdebstrap")];
 /// A test that this machine cannot run says so with this word at the start of a line.
 const SKIPPED: &str = "SKIPPED";
 
-/// Runs everything.
+/// End-to-end tests that run in an emulated enclave: those of the local back-end that make sense there, unchanged, and
+/// those of the machine itself.
+const IN_A_MACHINE: [&str; 5] = ["lifecycle", "container", "bad_image", "redis", "machine"];
+
+/// Runs everything that needs no virtual machine, or, with `--vm`, what needs one.
 pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
+    match arguments {
+        [first, filter @ ..] if first == "--vm" => in_machines(filter),
+        _ => on_this_machine(arguments),
+    }
+}
+
+fn on_this_machine(filter: &[String]) -> Result<ExitCode> {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
+        .args(filter)
+        .args(["--", "--nocapture", "--test-threads=4"]);
+    cargo.envs(product()?);
+    count(cargo)
+}
+
+fn in_machines(filter: &[String]) -> Result<ExitCode> {
+    let parts = vm::parts()?;
+    let variables = product()?;
+    let image = eif::Options::default();
+    eif::build(&image)?;
+    let probe = probe()?;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--locked", "--package", "tests", "--no-fail-fast"]);
+    for name in IN_A_MACHINE {
+        cargo.args(["--test", name]);
+    }
+    // One machine has two processors, and each test has a machine.
+    cargo
+        .args(filter)
+        .args(["--", "--nocapture", "--test-threads=2"])
+        .envs(variables)
+        .env("CLOISTER_EIF", &image.out)
+        .env("CLOISTER_PROBE_EIF", &probe)
+        .env("CLOISTER_KERNEL", &parts.kernel)
+        .env("CLOISTER_QEMU", &parts.qemu)
+        .env("CLOISTER_VHOST_DEVICE_VSOCK", &parts.vhost);
+    count(cargo)
+}
+
+/// The image of the product with a base service that goes through the protocol of the security module.
+fn probe() -> Result<PathBuf> {
+    let program = build::example("attest", "nsm-probe")?;
+    let mut options = eif::Options {
+        out: build::directory().join("nsm-probe.eif"),
+        name: "nsm-probe".to_owned(),
+        files: vec![(program, "/usr/bin/nsm-probe".to_owned())],
+        ..eif::Options::default()
+    };
+    options.config.services.push(ServiceConfig {
+        name: "nsm-probe".to_owned(),
+        command: vec!["/usr/bin/nsm-probe".to_owned()],
+        uid: 0,
+        notify: false,
+    });
+    eif::build(&options)?;
+    Ok(options.out)
+}
+
+/// Builds what the end-to-end tests run; returns the variables that name it.
+fn product() -> Result<Vec<(&'static str, PathBuf)>> {
     let product = build::product()?;
     let guests = root().join("target/images/guest");
     image::from_program(&guests, "guest:latest", &root().join("tests/guests/guest.rs"))?;
@@ -23,27 +90,25 @@ pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
             eprintln!("xtask: {error:#}: tests that need it are skipped");
         }
     }
-    let redis = match image::example("redis") {
-        Ok(layout) => Some(layout),
-        Err(error) => {
-            eprintln!("xtask: no Redis image: {error:#}: tests that need it are skipped");
-            None
-        }
-    };
-    let mut cargo = Command::new("cargo");
-    cargo
-        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
-        .args(arguments)
-        .args(["--", "--nocapture", "--test-threads=4"])
-        .current_dir(root())
-        .env("CLOISTER_INIT", &product.init)
-        .env("CLOISTER_HOST_PROXY", &product.proxy)
-        .env("CLOISTER_GUESTS", &guests)
-        .stdout(Stdio::piped());
-    if let Some(redis) = redis {
-        cargo.env("CLOISTER_REDIS", redis);
+    let mut variables = vec![
+        ("CLOISTER_INIT", product.init),
+        ("CLOISTER_HOST_PROXY", product.proxy),
+        ("CLOISTER_GUESTS", guests),
+    ];
+    match image::example("redis") {
+        Ok(layout) => variables.push(("CLOISTER_REDIS", layout)),
+        Err(error) => eprintln!("xtask: no Redis image: {error:#}: tests that need it are skipped"),
     }
-    let mut child = cargo.spawn().context("cannot run cargo test")?;
+    Ok(variables)
+}
+
+/// Runs `cargo test`, shows what it says, and prints one summary.
+fn count(mut cargo: Command) -> Result<ExitCode> {
+    let mut child = cargo
+        .current_dir(root())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo test")?;
     let mut count = Count::default();
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).split(b'\n') {

@@ -8,7 +8,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, umask};
 
 use super::cgroup::Cgroups;
-use super::{initramfs, layout};
+use super::{initramfs, layout, security_module};
 use crate::sys;
 use crate::unpack::message::Owners;
 
@@ -70,6 +70,11 @@ const STEPS: &[Step] = &[
         name: "load kernel modules",
         need: Need::Required,
         run: sys::module::load_all,
+    },
+    Step {
+        name: "draw entropy from the security module",
+        need: Need::Required,
+        run: security_module::greet,
     },
     Step {
         name: "bring lo up",

@@ -18,6 +18,7 @@ mod layout;
 mod log_store;
 mod managed_file;
 mod process;
+mod security_module;
 mod service;
 mod unit;
 mod volume;

@@ -105,6 +105,9 @@ fn qemu_arguments(machine: &Machine, device: &Path) -> Vec<String> {
                 device.display().to_string().replace(',', ",,")
             ),
         ),
+        // With it, QEMU looks into a queue once more than the guest has kicked it, when the driver starts. Its security
+        // module then finds a request whose answer buffer the guest is about to add, and never answers again.
+        ("-global", "virtio-mmio.ioeventfd=off".to_owned()),
     ] {
         arguments.extend([flag.to_owned(), value]);
     }
