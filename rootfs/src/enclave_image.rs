@@ -80,6 +80,11 @@ impl EnclaveImage<'_> {
                     |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", source.display()));
                 fs::metadata(source).map_err(explain)?.permissions().mode() & 0o100 != 0
             };
+            // A later file would replace an earlier one, or the configuration, and nobody would see it.
+            if archive.contains(inside(path)) {
+                let message = format!("{}: the image has another {path} already", source.display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+            }
             archive.file(inside(path), if executable { 0o555 } else { 0o444 }, source);
         }
         Ok(archive)

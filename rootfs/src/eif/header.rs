@@ -16,9 +16,11 @@ pub(super) const VERSION: u16 = 4;
 pub(super) const FLAG_ARM64: u16 = 1;
 
 const MAGIC: [u8; 4] = *b".eif";
+const RESERVED_OFFSET: usize = 24;
 const COUNT_OFFSET: usize = 26;
 const OFFSETS_OFFSET: usize = 28;
 const SIZES_OFFSET: usize = OFFSETS_OFFSET + 8 * MAX_SECTIONS;
+const UNUSED_OFFSET: usize = SIZES_OFFSET + 8 * MAX_SECTIONS;
 
 /// The header, without its checksum.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,35 +57,52 @@ impl Header {
         bytes
     }
 
-    /// Reads a header and its checksum.
+    /// Reads a header and its checksum. What has no meaning must be 0: nothing hides in a header.
     pub(super) fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<(Self, u32), EifError> {
+        let malformed = |text: String| Err(EifError::Malformed(text));
         if bytes[..4] != MAGIC {
-            let message = "it does not start with `.eif`: this is not an enclave image";
-            return Err(EifError::Malformed(message.to_owned()));
+            return malformed("it does not start with `.eif`: this is not an enclave image".to_owned());
+        }
+        let (version, flags) = (u16_at(bytes, 4), u16_at(bytes, 6));
+        if version != VERSION {
+            return malformed(format!("header: version {version}, but only {VERSION} is known"));
+        }
+        if flags & !FLAG_ARM64 != 0 {
+            return malformed(format!(
+                "header: flags {flags:#06x}, but only {FLAG_ARM64:#06x} (arm64) is known"
+            ));
         }
         let count = usize::from(u16_at(bytes, COUNT_OFFSET));
         if count > MAX_SECTIONS {
-            let message = format!("header: {count} sections, but at most {MAX_SECTIONS} fit");
-            return Err(EifError::Malformed(message));
+            return malformed(format!(
+                "header: {count} sections, but at most {MAX_SECTIONS} fit"
+            ));
+        }
+        let slot = |index| {
+            (
+                u64_at(bytes, OFFSETS_OFFSET + 8 * index),
+                u64_at(bytes, SIZES_OFFSET + 8 * index),
+            )
+        };
+        if let Some(index) = (count..MAX_SECTIONS).find(|index| slot(*index) != (0, 0)) {
+            return malformed(format!(
+                "header: place or size of section {index}, but it counts {count} sections"
+            ));
+        }
+        let reserved = [
+            &bytes[RESERVED_OFFSET..COUNT_OFFSET],
+            &bytes[UNUSED_OFFSET..CHECKED_BYTES],
+        ];
+        if reserved.concat().iter().any(|byte| *byte != 0) {
+            return malformed("header: its reserved bytes are not 0".to_owned());
         }
         let header = Self {
-            version: u16_at(bytes, 4),
-            flags: u16_at(bytes, 6),
+            version,
+            flags,
             default_memory: u64_at(bytes, 8),
             default_cpus: u64_at(bytes, 16),
-            sections: (0..count)
-                .map(|index| {
-                    (
-                        u64_at(bytes, OFFSETS_OFFSET + 8 * index),
-                        u64_at(bytes, SIZES_OFFSET + 8 * index),
-                    )
-                })
-                .collect(),
+            sections: (0..count).map(slot).collect(),
         };
-        if header.version != VERSION {
-            let message = format!("header: version {}, but only {VERSION} is known", header.version);
-            return Err(EifError::Malformed(message));
-        }
         let checksum = bytes[CHECKED_BYTES..]
             .iter()
             .fold(0, |sum, byte| sum << 8 | u32::from(*byte));

@@ -5,10 +5,11 @@
 //!                                  each with a section header of 12 bytes
 //! ```
 //!
-//! The layout is that of `aws-nitro-enclaves-image-format`; an opt-in test compares with it byte for byte. The checksum
+//! The layout is that of `aws-nitro-enclaves-image-format`; `cargo xtask oracle` compares with it byte for byte. The checksum
 //! protects against accidents only. What the platform measures ([`Measurements`]) is kernel, command line and ramdisks;
 //! metadata, signature and the default sizes in the header are measured by nobody.
 
+mod certificate;
 mod header;
 mod inspect;
 mod measure;

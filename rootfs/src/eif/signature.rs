@@ -9,6 +9,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use super::EifError;
+use super::certificate::public_key;
 
 /// The protected header `{1: -35}`: ES384 (RFC 9053, table 1).
 const PROTECTED: [u8; 4] = [0xa1, 0x01, 0x38, 0x22];
@@ -52,9 +53,8 @@ impl Signer {
         })?;
         let parsed = CertificateDer::from_pem_slice(certificate)
             .map_err(|error| signing(format!("the certificate is not PEM: {error}")))?;
-        // The subject's key stands in the certificate as the uncompressed point that ring gives.
         let public = ring::signature::KeyPair::public_key(&key).as_ref();
-        if !parsed.windows(public.len()).any(|window| window == public) {
+        if public_key(&parsed) != Some(public) {
             return Err(signing("the certificate is for another key".to_owned()));
         }
         Ok(Self {
@@ -119,20 +119,18 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    /// Parses the content of a signature section.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, EifError> {
-        let malformed = |text: &str| EifError::Malformed(format!("signature: {text}"));
-        let read = |bytes| decode(bytes).map_err(|error| malformed(&error.to_string()));
-        let section = read(bytes)?;
+    /// Parses the content of a signature section; says what is wrong with it.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let section = decode(bytes).map_err(|error| format!("it is not CBOR: {error}"))?;
         let Some([only]) = section.as_array() else {
-            return Err(malformed("one signature is expected"));
+            return Err("it is not an array of one signature".to_owned());
         };
         let field = |name| {
             let bytes = only.get(name).and_then(Value::as_integers);
-            bytes.ok_or_else(|| malformed(&format!("it has no `{name}`")))
+            bytes.ok_or_else(|| format!("it has no bytes `{name}`"))
         };
         let (certificate, cose) = (field(CERTIFICATE)?, field(SIGNATURE)?);
-        let cose = read(&cose)?;
+        let cose = decode(&cose).map_err(|error| format!("`{SIGNATURE}` is not CBOR: {error}"))?;
         let Some(
             [
                 protected,
@@ -142,14 +140,16 @@ impl Signature {
             ],
         ) = cose.as_array()
         else {
-            return Err(malformed("it is no COSE_Sign1"));
+            return Err(format!("`{SIGNATURE}` is no COSE_Sign1"));
         };
         if *protected != Value::Bytes(&PROTECTED) || *unprotected != Value::Map(Vec::new()) {
-            return Err(malformed("only ES384 without further headers is known"));
+            return Err(format!(
+                "`{SIGNATURE}` is not ES384, or has headers that are not known"
+            ));
         }
         Ok(Self {
             certificate: CertificateDer::from_pem_slice(&certificate)
-                .map_err(|error| malformed(&format!("its certificate is not PEM: {error}")))?,
+                .map_err(|error| format!("`{CERTIFICATE}` is not PEM: {error}"))?,
             payload: payload.to_vec(),
             signature: signature.to_vec(),
         })
@@ -159,20 +159,10 @@ impl Signature {
     pub(super) fn is_valid_for(&self, pcr0: &[u8]) -> bool {
         let message = to_be_signed(&self.payload);
         self.payload == payload(pcr0)
-            && points(&self.certificate).any(|point| {
+            && public_key(&self.certificate).is_some_and(|point| {
                 UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point)
                     .verify(&message, &self.signature)
                     .is_ok()
             })
     }
-}
-
-/// What may be the key of a certificate: a BIT STRING of an uncompressed point of P-384 (RFC 5480, section 2.2).
-fn points(certificate: &[u8]) -> impl Iterator<Item = &[u8]> {
-    const POINT: usize = 97;
-    const BIT_STRING: [u8; 4] = [0x03, 98, 0x00, 0x04];
-    (0..certificate.len()).filter_map(|start| {
-        let rest = &certificate[start..];
-        rest.starts_with(&BIT_STRING).then(|| rest.get(3..3 + POINT))?
-    })
 }

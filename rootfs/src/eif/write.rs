@@ -5,7 +5,6 @@ use std::io::{BufWriter, Read, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::json;
 
 use super::header::{
     CHECKED_BYTES, FLAG_ARM64, HEADER_BYTES, Header, MAX_SECTIONS, SECTION_HEADER_BYTES, VERSION,
@@ -20,11 +19,11 @@ const DEFAULT_MEMORY_BYTES: u64 = 1 << 30;
 const DEFAULT_CPUS: u64 = 2;
 /// Bytes that are read at once.
 const CHUNK: usize = 1 << 16;
-/// Longest command line of Linux on x86 (`COMMAND_LINE_SIZE`).
-const MAX_COMMAND_LINE: usize = 2048;
+/// Longest command line that Linux takes, on x86 and arm64: `COMMAND_LINE_SIZE` less its NUL.
+pub(super) const MAX_COMMAND_LINE: usize = 2047;
 
 /// What the image says about itself. Nobody measures it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Metadata {
     /// Name of the image.
     pub name: String,
@@ -80,7 +79,9 @@ impl EifBuilder {
                 signature,
             ));
         }
-        let new = to.with_extension("eif.new");
+        let mut new = to.as_os_str().to_owned();
+        new.push(".new");
+        let new = PathBuf::from(new);
         write_sections(&sections, &new)
             .and_then(|()| fs::rename(&new, to).map_err(|error| io("cannot rename", &new, error)))
             .inspect_err(|_| {
@@ -91,11 +92,8 @@ impl EifBuilder {
 
     fn sections(&self) -> Result<Vec<Section<'_>>, EifError> {
         let line = self.command_line.as_bytes();
-        if line.len() >= MAX_COMMAND_LINE || line.contains(&0) {
-            let message = format!(
-                "command line: at most {} bytes, none of them NUL",
-                MAX_COMMAND_LINE - 1
-            );
+        if line.len() > MAX_COMMAND_LINE || line.contains(&0) {
+            let message = format!("command line: at most {MAX_COMMAND_LINE} bytes, none of them NUL");
             return Err(EifError::Malformed(message));
         }
         // Kernel, command line, metadata and a signature need a place too.
@@ -110,7 +108,7 @@ impl EifBuilder {
         let mut sections = vec![
             Section::file(SectionKind::Kernel, Part::Bootstrap, &self.kernel)?,
             Section::bytes(SectionKind::CommandLine, Part::Bootstrap, line.to_vec()),
-            Section::bytes(SectionKind::Metadata, Part::Unmeasured, self.metadata.encode()),
+            Section::bytes(SectionKind::Metadata, Part::Unmeasured, self.metadata.encode()?),
         ];
         for (index, path) in self.ramdisks.iter().enumerate() {
             let part = if index == 0 {
@@ -125,25 +123,49 @@ impl EifBuilder {
 }
 
 impl Metadata {
-    /// The fields that `nitro-cli describe-eif` wants.
-    fn encode(&self) -> Vec<u8> {
-        json!({
-            "ImageName": self.name,
-            "ImageVersion": self.version,
-            "BuildMetadata": {
-                "BuildTime": self.build_time,
-                "BuildTool": "cloister",
-                "BuildToolVersion": env!("CARGO_PKG_VERSION"),
-                "OperatingSystem": "Linux",
-                "KernelVersion": self.kernel_version,
+    /// The fields that `nitro-cli describe-eif` wants, in the order of the reference implementation. They are a type
+    /// and not a `Value`, whose order depends on what other crates of a build want of serde_json.
+    fn encode(&self) -> Result<Vec<u8>, EifError> {
+        let identity = Identity {
+            image_name: &self.name,
+            image_version: &self.version,
+            build_metadata: BuildMetadata {
+                build_time: &self.build_time,
+                build_tool: "cloister",
+                build_tool_version: env!("CARGO_PKG_VERSION"),
+                operating_system: "Linux",
+                kernel_version: &self.kernel_version,
             },
-            "DockerInfo": {},
-            "CustomMetadata": {},
-        })
-        .to_string()
-        .into_bytes()
+            docker_info: Nothing {},
+            custom_metadata: Nothing {},
+        };
+        serde_json::to_vec(&identity).map_err(|error| EifError::Malformed(format!("metadata: {error}")))
     }
 }
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Identity<'a> {
+    image_name: &'a str,
+    image_version: &'a str,
+    build_metadata: BuildMetadata<'a>,
+    docker_info: Nothing,
+    custom_metadata: Nothing,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct BuildMetadata<'a> {
+    build_time: &'a str,
+    build_tool: &'a str,
+    build_tool_version: &'a str,
+    operating_system: &'a str,
+    kernel_version: &'a str,
+}
+
+/// An empty object.
+#[derive(Serialize)]
+struct Nothing {}
 
 impl<'a> Section<'a> {
     fn file(kind: SectionKind, part: Part, path: &'a Path) -> Result<Self, EifError> {

@@ -79,7 +79,11 @@ impl Initramfs {
         for entry in fs::read_dir(source)? {
             let entry = entry?;
             let name = entry.file_name();
-            let inside = format!("{path}/{}", name.to_string_lossy());
+            let Some(name) = name.to_str() else {
+                let message = format!("{}: its name is not UTF-8", entry.path().display());
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            };
+            let inside = format!("{path}/{name}");
             let metadata = fs::symlink_metadata(entry.path())?;
             if metadata.is_dir() {
                 self.tree(&inside, &entry.path())?;
@@ -96,6 +100,11 @@ impl Initramfs {
             }
         }
         Ok(self)
+    }
+
+    /// Whether the tree has an entry of this path.
+    pub fn contains(&self, path: &str) -> bool {
+        self.nodes.contains_key(path)
     }
 
     fn insert(&mut self, path: &str, node: Node) -> &mut Self {
