@@ -27,6 +27,19 @@ pub(crate) fn ci() -> Result<ExitCode> {
         "warnings",
     ];
     check("clippy", run("cargo", &clippy));
+    // What `cargo test` leaves to `test --vm`.
+    let machine = [
+        "clippy",
+        "--locked",
+        "--package",
+        "tests",
+        "--test",
+        "machine",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    check("clippy of the machine's tests", run("cargo", &machine));
     check(
         "doc",
         run(

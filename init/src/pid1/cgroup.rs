@@ -23,8 +23,6 @@ const SYSTEM: &str = "/sys/fs/cgroup/system";
 const POD: &str = "/sys/fs/cgroup/pod";
 /// What we need of the kernel.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
-/// The first PID namespace of a kernel (`PROC_PID_INIT_INO`).
-const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 /// Processes and threads that a Pod cannot take from PID 1 and the base services. A kubelet keeps as many back as
 /// `systemReserved` says.
 const RESERVED_PIDS: u64 = 256;
@@ -40,7 +38,7 @@ impl Cgroups {
     /// Mounts the hierarchy and delegates the controllers. Only the first process of a machine may: elsewhere the
     /// hierarchy belongs to somebody else.
     pub(super) fn set_up() -> io::Result<Self> {
-        if fs::read_link("/proc/self/ns/pid")? != Path::new(FIRST_PID_NAMESPACE) {
+        if !sys::proc::is_machine() {
             return Err(io::Error::other("this is not a machine of our own"));
         }
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;

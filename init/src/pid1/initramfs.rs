@@ -14,8 +14,8 @@ use super::layout;
 
 /// Where the new root is put together.
 const NEW_ROOT: &str = "/new-root";
-/// What moves to the new root.
-const MOVED: [&str; 3] = ["/init", "/etc", "/lib"];
+/// What does not move to the new root: what is mounted or made there, and images, which are bound.
+const STAYS: [&str; 5] = ["dev", "images", "new-root", "proc", "sys"];
 /// Options of the new root. The default of half the memory would refuse large images although there is room; what
 /// is written to it counts against the machine's memory like any other.
 const OPTIONS: &str = "mode=0755,size=90%,nr_inodes=0";
@@ -50,8 +50,11 @@ fn switch() -> io::Result<Infallible> {
     for name in ["dev", "proc", "sys"] {
         fs::create_dir_all(new.join(name))?;
     }
-    for path in MOVED {
-        relocate(Path::new(path), &new.join(&path[1..]))?;
+    for entry in fs::read_dir("/")? {
+        let entry = entry?;
+        if STAYS.iter().all(|name| entry.file_name() != *name) {
+            relocate(&entry.path(), &new.join(entry.file_name()))?;
+        }
     }
     let images = Path::new(rootfs::store::PRELOADED);
     if images.is_dir() {

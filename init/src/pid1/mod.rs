@@ -45,7 +45,13 @@ pub(crate) fn main() -> std::process::ExitCode {
                 boot::BootError::Step(..) => ExitCode::Boot,
                 boot::BootError::ReadConfig(_) | boot::BootError::ParseConfig(_) => ExitCode::Configuration,
             };
-            (code, End::Exit)
+            // Without PID 1 the kernel panics, and its last words would hide ours.
+            let end = if sys::proc::is_machine() {
+                End::PowerOff
+            } else {
+                End::Exit
+            };
+            (code, end)
         }
     };
     log::info!("end: {} (code {})", code.sentence(), code as u8);

@@ -42,6 +42,12 @@ impl Pid1 {
         }
         let message = self.termination_message(&child, status);
         let oom_killed = self.release(&child);
+        if let UnitId::Service(_) = child.unit {
+            log::info!(
+                "base service {} ended: {status}",
+                self.supervisor.unit_name(child.unit)
+            );
+        }
         self.step(Event::Exited {
             pid,
             status,
@@ -65,10 +71,16 @@ impl Pid1 {
                 );
                 self.step(Event::Started { pid });
             }
-            Some(report) => self.step(Event::StartFailed {
-                pid,
-                message: report.to_string(),
-            }),
+            Some(report) => {
+                let message = report.to_string();
+                if let UnitId::Service(_) = child.unit {
+                    let name = self.supervisor.unit_name(child.unit);
+                    log::error!(
+                        "base service {name} cannot start: {message}; no container starts without it"
+                    );
+                }
+                self.step(Event::StartFailed { pid, message });
+            }
         }
     }
 
@@ -131,11 +143,16 @@ impl Pid1 {
         };
         match spawned {
             Ok(pid) => Event::Spawned { unit, pid },
-            Err((reason, message)) => Event::SpawnFailed {
-                unit,
-                reason,
-                message,
-            },
+            Err((reason, message)) => {
+                if let UnitId::Service(_) = unit {
+                    log::error!("base service {}: {message}", self.supervisor.unit_name(unit));
+                }
+                Event::SpawnFailed {
+                    unit,
+                    reason,
+                    message,
+                }
+            }
         }
     }
 

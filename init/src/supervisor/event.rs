@@ -1,5 +1,7 @@
 //! What the supervisor hears. Facts about processes and answers to its own actions; wishes of the host.
 
+use std::fmt;
+
 use manifest_sync::plan::Plan;
 
 use super::unit::UnitId;
@@ -99,6 +101,15 @@ pub enum ExitStatus {
     Code(i32),
     /// Killed by a signal; the exit code is 128 + signal.
     Signal(i32),
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
 }
 
 /// Why a container could not be created.

@@ -3,6 +3,14 @@
 use std::io;
 use std::path::Path;
 
+/// The first PID namespace of a kernel (`PROC_PID_INIT_INO`).
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Whether the machine is ours: as its PID 1, not as that of a container.
+pub(crate) fn is_machine() -> bool {
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new(FIRST_PID_NAMESPACE))
+}
+
 /// Resident memory in bytes (proc_pid_statm(5)); 0 when it cannot be read.
 pub(crate) fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
