@@ -6,8 +6,10 @@ mod build;
 mod ci;
 mod debian;
 mod eif;
+mod fuzz;
 mod image;
 mod kernel;
+mod oracle;
 mod qemu;
 mod system;
 mod test;
@@ -44,6 +46,10 @@ cargo xtask COMMAND
   kernel             build the enclave's kernel into target/vm/bzImage
   vm                 find or build what an emulated enclave needs: QEMU, kernel, vhost-device-vsock;
                      CLOISTER_VM_CACHE names a directory of ready-built ones
+  oracle [FILE]      compare what the reference implementation says of an enclave image with what we say; without FILE,
+                     of one that is built first
+  fuzz [TARGET] [--seconds N]
+                     random input for what reads hostile files: eif_inspect, layer; default both, 60 s each
   test [FILTER]      run all tests that need no virtual machine; prints one summary
   test --vm [FILTER] run the end-to-end tests in emulated enclaves; prints one summary
   ci                 fmt, clippy, doc, deny, test, then test --vm
@@ -75,6 +81,8 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         }),
         "eif" => eif::eif(rest),
         "inspect" => eif::show(rest),
+        "oracle" => oracle::oracle(rest),
+        "fuzz" => fuzz::fuzz(rest),
         "kernel" => kernel::kernel(rest).map(|()| ExitCode::SUCCESS),
         "vm" => vm::vm(rest).map(|()| ExitCode::SUCCESS),
         "test" => test::test(rest),
