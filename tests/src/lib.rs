@@ -31,6 +31,8 @@ pub struct Product {
     pub guests: PathBuf,
     /// Where enclaves run.
     pub backend: Backend,
+    /// Variables of `host-proxy` beside those of this process.
+    pub environment: Vec<(&'static str, PathBuf)>,
 }
 
 /// Where the enclaves of a test run; most tests run unchanged on both.
@@ -59,6 +61,7 @@ pub fn product() -> Option<Product> {
             proxy,
             guests,
             backend,
+            environment: Vec::new(),
         }),
         _ => {
             println!("SKIPPED: an end-to-end test needs the built product: run `cargo xtask test`");
@@ -234,6 +237,11 @@ impl Up {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("host-proxy runs");
     }
 
+    /// Whether host-proxy has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("our child").is_some()
+    }
+
     /// Waits for host-proxy to end.
     pub fn wait(&mut self) -> ExitStatus {
         wait_for("host-proxy to end", || self.child.try_wait().expect("our child"))
@@ -321,6 +329,7 @@ fn spawn(product: &Product, scratch: &Path, flags: &[&str]) -> Child {
     };
     command
         .args(flags)
+        .envs(product.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(append("stdout"))
         .stderr(append("stderr"))

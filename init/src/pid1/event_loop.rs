@@ -230,7 +230,7 @@ impl Pid1 {
             Input::Child => self.reap(),
             Input::Terminate => self.step(Event::Stop { grace_seconds: None }),
             Input::Report(pid) => self.read_report(pid),
-            Input::ServiceReady(pid) => self.step(Event::ServiceReady { pid }),
+            Input::ServiceReady(pid) => self.service_ready(pid),
             Input::Worker(message) => {
                 let events = self.images.hear(message);
                 self.ask_for_blob();

@@ -26,6 +26,7 @@ pub(super) fn leave() -> io::Result<()> {
     if !root_is_initramfs(&mounts) {
         return Ok(());
     }
+    log::info!("boot: the kernel has handed over; leaving the initramfs");
     let Err(error) = switch();
     Err(error)
 }

@@ -84,6 +84,13 @@ impl Pid1 {
         }
     }
 
+    pub(super) fn service_ready(&mut self, pid: Pid) {
+        if let Some(child) = self.children.get(&pid) {
+            log::info!("base service {} is ready", self.supervisor.unit_name(child.unit));
+        }
+        self.step(Event::ServiceReady { pid });
+    }
+
     /// K-332, K-333; the instance's files are gone afterwards.
     pub(super) fn termination_message(&self, child: &Child, status: ExitStatus) -> Option<String> {
         let container = self.container(child.unit)?;

@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: measures against the budgets, each beside a peer or a raw limit in the same run. It asserts
 //! nothing: machines are shared and noisy, and only the ratios travel.
 
+mod boot;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -47,6 +49,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
         proxy: built.proxy,
         guests,
         backend: Backend::Local,
+        environment: Vec::new(),
     };
 
     let mut rows = vec![
@@ -56,6 +59,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     ];
     rows.extend(latencies(&product, &program)?);
     rows.extend(ingress(&product, &program)?);
+    rows.extend(boot::rows(&product, scratch.path())?);
     let table = render(&rows);
     print!("{table}");
     if arguments.iter().any(|argument| argument == "--write") {
