@@ -66,11 +66,8 @@ fn compare(path: &str) -> Result<bool> {
     let metadata = theirs.get_metadata().context("reference: it reads no metadata")?;
     same &= line("metadata", &text(&ours.metadata)?, &text(&Some(&metadata))?);
     let again = rebuild(Path::new(path), &ours, metadata)?;
-    same &= line(
-        "bytes",
-        "the file",
-        if again { "the file" } else { "another file" },
-    );
+    let again = if again { "the same bytes" } else { "other bytes" };
+    same &= line("built again", "the same bytes", again);
     Ok(same)
 }
 
