@@ -90,7 +90,9 @@ pub(crate) fn build() -> Result<PathBuf> {
     let mut configure = vec![with.as_str()];
     configure.extend(CONFIGURE);
     output("./configure", &configure, &scratch)?;
-    output("ninja", &["-C", "build", "qemu-system-x86_64"], &scratch)?;
+    // Ninja's own choice is more jobs than CPUs.
+    let jobs = format!("-j{}", std::thread::available_parallelism()?);
+    output("ninja", &["-C", "build", &jobs, "qemu-system-x86_64"], &scratch)?;
     let (new, program) = (out.join("qemu-system-x86_64.new"), out.join("qemu-system-x86_64"));
     fs::copy(scratch.join("build/qemu-system-x86_64"), &new)?;
     fs::rename(&new, &program)?;
