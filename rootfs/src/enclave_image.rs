@@ -5,6 +5,10 @@
 //! | 0 | `cloister-init`, kernel modules, the directories to mount on | PCR0, PCR1 |
 //! | 1 | the enclave's configuration and the user's own files | PCR0, PCR2 |
 //! | 2 | images that need not be fetched from the host, when there are any | PCR0, PCR2 |
+//! | last | [`END`] | PCR0, PCR2 |
+//!
+//! The host chooses how much memory a machine has, and a kernel that cannot unpack all of its initramfs goes on with what
+//! it has: without the last archive, PCRs would vouch for files that are not there.
 //!
 //! So PCR1 stays the same for all configurations and applications of one version of Cloister.
 
@@ -15,7 +19,7 @@ use std::path::{Path, PathBuf};
 use manifest_sync::config::{self, EnclaveConfig};
 
 use crate::initramfs::{Compression, Initramfs};
-use crate::store::{MODULES, PRELOADED};
+use crate::store::{END, MODULES, PRELOADED};
 
 /// The parts of an image that go into ramdisks.
 #[derive(Debug)]
@@ -50,6 +54,9 @@ impl EnclaveImage<'_> {
             images.tree(inside(PRELOADED), layout)?;
             ramdisks.push(write(&images, directory, "images.cpio", Compression::None)?);
         }
+        let mut end = Initramfs::new();
+        end.bytes(inside(END), 0o444, Vec::new());
+        ramdisks.push(write(&end, directory, "end.cpio", Compression::None)?);
         Ok(ramdisks)
     }
 

@@ -16,6 +16,8 @@ use crate::image::{self, Compression, Descriptor, Document, ImageConfig, MAX_DOC
 use crate::stream::{Limit, Metered, decompress};
 use crate::unpack::{Failure, Limits, Owners, Unpacker};
 
+/// The file that is unpacked last: when it is there, the whole initramfs is.
+pub const END: &str = "/end-of-image";
 /// Where the initramfs has images that came with the enclave image: an OCI image layout.
 pub const PRELOADED: &str = "/images";
 /// Where the initramfs has kernel modules; all of them are loaded at boot, in the order of their names.

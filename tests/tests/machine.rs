@@ -107,6 +107,8 @@ fn the_platform_measures_what_the_builder_printed_and_the_module_keeps_its_proto
     ] {
         says(&console, line);
     }
+    // Said by the parent, when the enclave's heartbeat has come.
+    up.wait_console("the guest has booted");
     // An image that was not started for debugging says nothing of debugging.
     assert!(!console.contains("DEBUG MODE"), "{console}");
 }
@@ -362,6 +364,25 @@ fn a_configuration_that_cannot_be_read_ends_the_machine_and_says_why() {
 }
 
 #[test]
+fn a_machine_that_cannot_hold_its_whole_image_does_not_run_a_part_of_it() {
+    let scratch = scratch();
+    let mut ramdisks = ramdisks(&machine().init, scratch.path(), None, Compression::None);
+    let large = scratch.path().join("large.cpio");
+    Initramfs::new()
+        .bytes("usr/lib/large", 0o444, vec![1; 80 << 20])
+        .write(&large, Compression::None)
+        .expect("a ramdisk");
+    ramdisks.insert(2, large);
+    let product = product_in(image_of(scratch.path(), ramdisks));
+    let spec = json!({"containers": [guest("app", &["sleep"])]});
+    let mut up = Up::start(&product, &[pod(spec.clone())], &["--memory", "136"]);
+    assert_eq!(up.exit_code(), DIED, "{}", up.stderr());
+    assert!(up.stderr().contains("too little memory"), "{}", up.stderr());
+    drop(up);
+    Up::start(&product, &[pod(spec)], &[]).wait_running("app");
+}
+
+#[test]
 fn a_machine_that_loses_its_pid_1_ends() {
     let scratch = scratch();
     // A program that PID 1 cannot be: it panics for want of arguments.
@@ -393,7 +414,7 @@ fn preloaded_images_run_without_their_layers_on_the_host_and_from_compressed_ram
     let scratch = scratch();
     let built = machine();
     let ramdisks = ramdisks(&built.init, scratch.path(), Some(&built.guests), Compression::Lz4);
-    assert_eq!(ramdisks.len(), 3);
+    assert_eq!(ramdisks.len(), 4);
     let product = product_in(image_of(scratch.path(), ramdisks));
     let layout = scratch.path().join("layout");
     fs::create_dir_all(layout.join("blobs/sha256")).expect("a directory");

@@ -12,6 +12,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::unistd::dup2_stdout;
 
@@ -27,6 +28,12 @@ const CONSOLE: &str = "console.log";
 const STALE: [&str; 4] = [RECORD, EXIT, "session", "logs.cursor"];
 /// sockaddr_un(7): 108 bytes with the final NUL.
 const MAX_SOCKET_PATH: usize = 107;
+/// How long a launcher may take to write how the enclave ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(20);
+/// Lines of the console in a message for people: a kernel's panic with its reason.
+const LAST_LINES: usize = 16;
 /// Most that a launcher says before its enclave runs, bytes.
 const MAX_SAID: u64 = 64 * 1024;
 
@@ -60,6 +67,10 @@ impl Detached {
 
     /// One message for people when it is gone.
     pub(super) fn obituary(&self) -> Option<String> {
+        let deadline = Instant::now() + LAST_WORDS;
+        while self.probe() == Probe::Absent && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
         let how = match self.probe() {
             Probe::Running => return None,
             Probe::Ended(how) => how,
@@ -175,7 +186,7 @@ fn tail(console: &Path) -> String {
     let text = fs::read(console).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    let last = &lines[lines.len().saturating_sub(5)..];
+    let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
     last.iter()
         .map(|line| format!("  {}", crate::table::escape(line)))
         .collect::<Vec<_>>()

@@ -15,7 +15,7 @@ use super::layout;
 /// Where the new root is put together.
 const NEW_ROOT: &str = "/new-root";
 /// What does not move to the new root: what is mounted or made there, and images, which are bound.
-const STAYS: [&str; 5] = ["dev", "images", "new-root", "proc", "sys"];
+const STAYS: [&str; 6] = ["dev", "end-of-image", "images", "new-root", "proc", "sys"];
 /// Options of the new root. The default of half the memory would refuse large images although there is room; what
 /// is written to it counts against the machine's memory like any other.
 const OPTIONS: &str = "mode=0755,size=90%,nr_inodes=0";
@@ -39,6 +39,10 @@ fn root_is_initramfs(mounts: &str) -> bool {
 }
 
 fn switch() -> io::Result<Infallible> {
+    if !Path::new(rootfs::store::END).exists() {
+        let message = "it is incomplete: the machine has too little memory to unpack the image";
+        return Err(io::Error::new(io::ErrorKind::OutOfMemory, message));
+    }
     let new = Path::new(NEW_ROOT);
     fs::create_dir_all(new)?;
     mount(
