@@ -157,7 +157,11 @@ fn download(origin: &Origin, directory: &Path) -> Result<()> {
     apt.run(&["update", "-qq"], directory)?;
     let wanted = format!("{}={}", origin.package, origin.version);
     match origin.kind {
-        "deb-src" => apt.run(&["source", "-qq", "--download-only", &wanted], directory),
+        // Only upstream's archive is pinned; Debian's own files may have left the archive while it stays.
+        "deb-src" => apt.run(
+            &["source", "-qq", "--download-only", "--tar-only", &wanted],
+            directory,
+        ),
         _ => apt.run(&["download", "-qq", &wanted], directory),
     }
 }
