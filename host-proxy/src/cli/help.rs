@@ -65,7 +65,7 @@ Options:
   -p, --publish HOST:CONTAINER listen on port HOST for port CONTAINER of the Pod; repeatable;
                                replaces the port outside that the Pod declares for CONTAINER
       --ingress-address IP     address to listen on for the Pod's ports (default: 127.0.0.1)
-      --http-address IP:PORT   health, status and metrics (default: 127.0.0.1:9090; off: none)
+      --http-address IP:PORT   health, status and metrics (default: 127.0.0.1:9090; `none`: off)
       --log-format text|json   how logs are printed on standard output (default: text)
       --state-dir DIR          where the state of this enclave is kept
   -h, --help                   print this text
@@ -83,7 +83,7 @@ Options:
       --name NAME              name of this proxy for the other commands (default: enclave)
   -p, --publish HOST:CONTAINER listen on port HOST for port CONTAINER of the Pod; repeatable
       --ingress-address IP     address to listen on for the Pod's ports (default: 0.0.0.0)
-      --http-address IP:PORT   health, status and metrics (default: 0.0.0.0:9090; off: none)
+      --http-address IP:PORT   health, status and metrics (default: 0.0.0.0:9090; `none`: off)
       --log-format text|json   how logs are printed on standard output (default: json)
       --state-dir DIR          where the session key and the socket are kept
   -h, --help                   print this text

@@ -7,8 +7,8 @@
 //!     └── NAME-ATTEMPT     one instance of a container: its limits, its count of OOM kills
 //! ```
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use cloister_init::resources::{self, CgroupFile};
@@ -121,7 +121,12 @@ fn delegate(cgroup: &Path) -> io::Result<()> {
 fn write(cgroup: &Path, files: &[CgroupFile]) -> io::Result<()> {
     for (name, value) in files {
         let path = cgroup.join(name);
-        match fs::write(&path, value) {
+        // Without O_CREAT: a file that is absent shall be not found, not forbidden.
+        let written = File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(value.as_bytes()));
+        match written {
             Ok(()) => {}
             // A kernel without swap has no limit of it.
             Err(error) if error.kind() == io::ErrorKind::NotFound && *name == "memory.swap.max" => {}
