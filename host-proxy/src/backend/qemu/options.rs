@@ -10,6 +10,8 @@ use crate::exit::{Exit, Failure};
 /// What a machine has when nobody says otherwise.
 const DEFAULT_CPUS: u32 = 2;
 const DEFAULT_MEMORY_MIB: u64 = 1024;
+/// Least memory of a Nitro enclave; an emulated one with less ends without a word.
+const LEAST_MEMORY_MIB: u64 = 64;
 
 /// How QEMU runs the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -57,6 +59,13 @@ pub(super) struct Machine {
 
 impl Options {
     pub(super) fn machine(&self) -> Result<Machine, Failure> {
+        let memory_mib = self.memory_mib.unwrap_or(DEFAULT_MEMORY_MIB);
+        if memory_mib < LEAST_MEMORY_MIB {
+            let message = format!(
+                "--memory: {memory_mib} MiB are too little: an enclave has at least {LEAST_MEMORY_MIB} MiB"
+            );
+            return Err(Failure::new(Exit::Usage, message));
+        }
         let eif = fs::canonicalize(&self.eif).map_err(|error| {
             let message = format!(
                 "cannot find the enclave image {}: {error}; name it with --eif, or build one with `cargo xtask eif`",
@@ -69,7 +78,7 @@ impl Options {
             vhost: find("vhost-device-vsock", "CLOISTER_VHOST_DEVICE_VSOCK")?,
             eif,
             cpus: self.cpus.unwrap_or(DEFAULT_CPUS),
-            memory_mib: self.memory_mib.unwrap_or(DEFAULT_MEMORY_MIB),
+            memory_mib,
             accelerator: self.accelerator,
         })
     }
@@ -101,4 +110,29 @@ fn find(program: &str, variable: &str) -> Result<PathBuf, Failure> {
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_cannot_boot_is_not_started() {
+        let options = Options {
+            eif: "/absent.eif".into(),
+            cpus: None,
+            memory_mib: Some(63),
+            accelerator: Accelerator::Tcg,
+        };
+        let failure = options.machine().expect_err("too little");
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.message.contains("at least 64 MiB"), "{failure}");
+        let options = Options {
+            memory_mib: Some(64),
+            ..options
+        };
+        let failure = options.machine().expect_err("no image");
+        assert_eq!(failure.exit, Exit::NoInput);
+        assert!(failure.message.contains("/absent.eif"), "{failure}");
+    }
 }
