@@ -151,9 +151,9 @@ impl Seek for Sparse {
 fn sparse(size: u64) -> Sparse {
     let mut head = Parts::of(&IMAGE).without(SIGNATURE).image();
     let at = head.len() as u64;
-    head[27] = 6;
-    head[28 + 8 * 5..][..8].copy_from_slice(&at.to_be_bytes());
-    head[284 + 8 * 5..][..8].copy_from_slice(&size.to_be_bytes());
+    head[27] = 7;
+    head[28 + 8 * 6..][..8].copy_from_slice(&at.to_be_bytes());
+    head[284 + 8 * 6..][..8].copy_from_slice(&size.to_be_bytes());
     head.extend([0, 3, 0, 0]);
     head.extend(size.to_be_bytes());
     let length = (head.len() as u64).saturating_add(size);

@@ -7,6 +7,17 @@ use crate::sample::{
 const COUNT: usize = 26;
 const OFFSETS: usize = 28;
 const SIZES: usize = 284;
+/// Sections of the sample; the last is the signature.
+const NAMES: [&str; 7] = [
+    "kernel",
+    "cmdline",
+    "metadata",
+    "ramdisk",
+    "ramdisk",
+    "ramdisk",
+    "signature",
+];
+const LAST: usize = NAMES.len() - 1;
 
 /// Why an image is refused.
 fn refusal(image: &[u8]) -> String {
@@ -53,18 +64,15 @@ fn a_file_that_ends_early_is_refused_wherever_it_ends() {
             &format!("it has {end} bytes, and its header alone needs 548"),
         );
     }
-    for index in 0..6 {
+    for index in 0..NAMES.len() {
         let start = place(&image, index);
         for end in start..start + SECTION_HEADER {
             refused(&image[..end], &format!("section {index}: its header ends at"));
         }
     }
-    for (index, name) in ["kernel", "cmdline", "metadata", "ramdisk", "ramdisk", "signature"]
-        .into_iter()
-        .enumerate()
-    {
+    for (index, name) in NAMES.into_iter().enumerate() {
         let start = place(&image, index) + SECTION_HEADER;
-        let behind = if index == 5 {
+        let behind = if index == LAST {
             image.len()
         } else {
             place(&image, index + 1)
@@ -96,8 +104,8 @@ fn a_wrong_header_is_refused() {
         (COUNT, &[255, 255], "header: 65535 sections"),
         (
             COUNT,
-            &[0, 7],
-            "section 6: it is at 0, but what is before it ends at",
+            &[0, 8],
+            "section 7: it is at 0, but what is before it ends at",
         ),
         (
             COUNT,
@@ -106,8 +114,8 @@ fn a_wrong_header_is_refused() {
         ),
         (
             COUNT,
-            &[0, 5],
-            "header: place or size of section 5, but it counts 5",
+            &[0, 6],
+            "header: place or size of section 6, but it counts 6",
         ),
         (
             OFFSETS + 8 * 31,
@@ -129,7 +137,7 @@ fn sections_that_lie_about_their_place_or_size_are_refused() {
         (1, 548, "section 1: it is at 548"),
         (1, second - 1, "section 1: it is at"),
         (1, u64::MAX, "section 1: it is at 18446744073709551615"),
-        (5, 548, "section 5: it is at 548"),
+        (LAST, 548, "section 6: it is at 548"),
     ] {
         refused(&patched(OFFSETS + 8 * index, &offset.to_be_bytes()), expected);
     }
@@ -147,12 +155,12 @@ fn sections_that_lie_about_their_place_or_size_are_refused() {
         refused(&lie, expected);
     }
     let mut last = image;
-    let size = u64::from_be_bytes(last[SIZES + 40..][..8].try_into().unwrap()) + 1;
-    let start = place(&last, 5);
-    last[SIZES + 40..][..8].copy_from_slice(&size.to_be_bytes());
+    let size = u64::from_be_bytes(last[SIZES + 8 * LAST..][..8].try_into().unwrap()) + 1;
+    let start = place(&last, LAST);
+    last[SIZES + 8 * LAST..][..8].copy_from_slice(&size.to_be_bytes());
     last[start + 4..][..8].copy_from_slice(&size.to_be_bytes());
     seal(&mut last);
-    refused(&last, "section 5 (signature): ");
+    refused(&last, "section 6 (signature): ");
 }
 
 #[test]
@@ -207,11 +215,11 @@ fn missing_and_repeated_sections_are_refused() {
         twice.sections.push((kind, copy));
         refused(
             &twice.image(),
-            &format!("section 6 ({name}): there is one already"),
+            &format!("section 7 ({name}): there is one already"),
         );
     }
     let mut many = parts.without(SIGNATURE);
-    many.sections.extend(vec![(RAMDISK, vec![0; 4]); 28]);
+    many.sections.extend(vec![(RAMDISK, vec![0; 4]); 27]);
     refused(&many.image(), "header: 33 sections, but at most 32 fit");
     many.sections.pop();
     assert!(read(&many.image()).is_ok());
