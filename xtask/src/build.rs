@@ -113,6 +113,8 @@ fn install(from: &Path, to: &Path) -> Result<()> {
 pub(crate) fn program(source: &Path, to: &Path) -> Result<()> {
     need_target()?;
     let (source, to) = (source.to_string_lossy(), to.to_string_lossy());
+    // Paths in panic messages.
+    let remap = format!("--remap-path-prefix={}=/cloister", root().display());
     run(
         "rustc",
         &[
@@ -123,6 +125,7 @@ pub(crate) fn program(source: &Path, to: &Path) -> Result<()> {
             "-O",
             "-C",
             "strip=symbols",
+            &remap,
             "-o",
             &to,
             &source,
