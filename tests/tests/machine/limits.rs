@@ -1,0 +1,111 @@
+//! Limits: what a kubelet would write into cgroups, what happens to a container that wants more, the machine's own size.
+
+use manifest_sync::status::{ContainerState, ContainerStatus};
+use serde_json::{Value, json};
+use tests::{Up, guest, pod};
+
+use crate::{lines_of, machine, probe, says, with};
+
+#[test]
+fn cgroups_hold_what_a_kubelet_would_write() {
+    let product = probe();
+    let resources = |requests: Value, limits: Value| json!({"requests": requests, "limits": limits});
+    let app = with(
+        guest("app", &["cgroup"]),
+        "resources",
+        resources(
+            json!({"cpu": "250m", "memory": "64Mi"}),
+            json!({"cpu": "1500m", "memory": "96Mi"}),
+        ),
+    );
+    let side = with(
+        guest("side", &["cgroup"]),
+        "resources",
+        resources(json!({}), json!({"cpu": "500m", "memory": "64Mi"})),
+    );
+    let free = guest("free", &["sleep"]);
+    let up = Up::start(&product, &[pod(json!({"containers": [app, side]}))], &[]);
+    let text = lines_of(&up, "app");
+    for line in [
+        "cpu.max 150000 100000",
+        // K-441 for 250m: 256 shares.
+        "cpu.weight 35",
+        "memory.max 100663296",
+        "memory.oom.group 1",
+        "cgroup 0::/",
+        "write ReadOnlyFilesystem",
+    ] {
+        says(&text, line);
+    }
+    // 0, or a kernel without swap.
+    assert!(!text.contains("memory.swap.max max"), "{text}");
+    let score = text.lines().find_map(|line| line.strip_prefix("oom_score_adj "));
+    let score: i32 = score.expect("a score").parse().expect("a number");
+    assert!((3..1000).contains(&score), "burstable: {score}");
+    let text = lines_of(&up, "side");
+    // A limit is the request, too, when there is none.
+    for line in ["cpu.max 50000 100000", "cpu.weight 59", "memory.max 67108864"] {
+        says(&text, line);
+    }
+    let console = up.wait_console("pod: pids.max");
+    // The sums over both containers: 2 CPUs, 160 MiB, and 750m of requests.
+    for line in [
+        "pod: cpu.max 200000 100000",
+        "pod: cpu.weight 30",
+        "pod: memory.max 167772160",
+    ] {
+        says(&console, line);
+    }
+    drop(up);
+    // One container without a limit: the Pod has none.
+    let side = with(
+        guest("side", &["sleep"]),
+        "resources",
+        json!({"limits": {"memory": "64Mi"}}),
+    );
+    let up = Up::start(&product, &[pod(json!({"containers": [free, side]}))], &[]);
+    let console = up.wait_console("pod: pids.max");
+    for line in ["pod: cpu.max max 100000", "pod: memory.max max"] {
+        says(&console, line);
+    }
+}
+
+fn killed_for_memory(status: &ContainerStatus) -> bool {
+    matches!(&status.last_state, Some(ContainerState::Terminated { reason, exit_code, .. })
+        if reason == "OOMKilled" && *exit_code == 137)
+        && status.restart_count >= 1
+}
+
+#[test]
+fn a_container_over_its_memory_limit_is_oom_killed_and_restarted_and_its_neighbour_is_not() {
+    let product = machine();
+    let limit = json!({"limits": {"memory": "32Mi"}});
+    let containers = [
+        with(guest("alone", &["eat"]), "resources", limit.clone()),
+        // The kernel kills the child; the container is killed whole (memory.oom.group, K-443).
+        with(guest("parent", &["eat-in-a-child"]), "resources", limit),
+        guest("neighbour", &["sleep"]),
+    ];
+    let up = Up::start(&product, &[pod(json!({"containers": containers}))], &[]);
+    for name in ["alone", "parent"] {
+        up.wait_container(name, "killed for memory and started again", killed_for_memory);
+    }
+    let neighbour = up.wait_running("neighbour");
+    assert_eq!(neighbour.restart_count, 0);
+}
+
+#[test]
+fn the_machine_is_as_large_as_it_was_asked_to_be() {
+    let product = machine();
+    let spec = json!({"containers": [guest("app", &["cat", "/proc/meminfo"])]});
+    let up = Up::start(&product, &[pod(spec)], &["--memory", "512", "--cpus", "1"]);
+    up.wait_log("MemTotal:");
+    let text = up.stdout();
+    let total = text
+        .lines()
+        .find_map(|line| line.split_once("MemTotal:"))
+        .expect("MemTotal")
+        .1;
+    let kib: u64 = total.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!((400 << 10..512 << 10).contains(&kib), "{kib} KiB");
+}
