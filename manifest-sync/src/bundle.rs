@@ -9,37 +9,42 @@ use crate::decode::{Node, Report};
 use crate::digest::BundleDigest;
 use crate::plan::{Data, EnvValue, ObjectRef, Plan, VolumeSource};
 use crate::reject::{Finding, Rejection};
-use crate::{json, pod};
+use crate::{base64, json, pod};
 
-/// Largest bundle in bytes.
+/// Largest bundle in bytes: a few ConfigMaps and Secrets of a Kubernetes object's size (1 MiB each).
 pub const MAX_BYTES: usize = 4 << 20;
 
 /// A bundle in which nothing is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
     plan: Plan,
+    policy: EnclavePolicy,
+}
+
+/// What the EnclavePolicy of a bundle says; without one, nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct EnclavePolicy {
     generation: Option<u64>,
+    application: Option<String>,
 }
 
 impl Bundle {
     /// Reads the exact bytes of a bundle. Beside the bundle: warnings. On refusal: every error found.
     pub fn parse(bytes: &[u8]) -> Result<(Self, Vec<Finding>), Rejection> {
-        let refuse = |message| Rejection {
-            errors: vec![Finding {
-                object: "bundle".to_owned(),
-                path: String::new(),
-                message,
-            }],
-        };
-        let tree = json::parse(bytes, MAX_BYTES).map_err(refuse)?;
+        let tree = json::parse(bytes, MAX_BYTES, "the bundle").map_err(refuse)?;
+        Self::of_tree(&tree, BundleDigest::of(bytes))
+    }
+
+    /// The bundle in `tree`, which was read from the bytes that `digest` is of.
+    pub(crate) fn of_tree(tree: &Value, digest: BundleDigest) -> Result<(Self, Vec<Finding>), Rejection> {
         let report = RefCell::new(Report::default());
         let root = Node {
             report: &report,
             object: "bundle".to_owned(),
             path: String::new(),
-            value: &tree,
+            value: tree,
         };
-        let bundle = read(&root, BundleDigest::of(bytes));
+        let bundle = read(&root, digest);
         let Report { errors, warnings } = report.take();
         match bundle {
             Some(bundle) if errors.is_empty() => Ok((bundle, warnings)),
@@ -50,7 +55,17 @@ impl Bundle {
 
     /// `spec.generation` of the EnclavePolicy.
     pub fn generation(&self) -> Option<u64> {
-        self.generation
+        self.policy.generation
+    }
+
+    /// `spec.application` of the EnclavePolicy: which application this is a release of.
+    pub fn application(&self) -> Option<&str> {
+        self.policy.application.as_deref()
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// The plan, with the digest of the bytes that were parsed.
@@ -64,6 +79,11 @@ impl Plan {
     pub fn from_bundle_bytes(bytes: &[u8]) -> Result<(Self, Vec<Finding>), Rejection> {
         Bundle::parse(bytes).map(|(bundle, warnings)| (bundle.into_plan(), warnings))
     }
+}
+
+/// A refusal of the whole.
+fn refuse(message: String) -> Rejection {
+    Rejection::of("bundle", message)
 }
 
 fn read(root: &Node<'_>, digest: BundleDigest) -> Option<Bundle> {
@@ -109,7 +129,7 @@ fn read(root: &Node<'_>, digest: BundleDigest) -> Option<Bundle> {
     if policies.len() > 1 {
         root.error("more than one EnclavePolicy");
     }
-    let generation = policies.first().and_then(policy);
+    let policy = policies.first().map(policy).unwrap_or_default();
     let [pod] = pods.as_slice() else {
         root.error(format!("expected exactly one Pod, found {}", pods.len()));
         return None;
@@ -118,16 +138,33 @@ fn read(root: &Node<'_>, digest: BundleDigest) -> Option<Bundle> {
     plan.config_maps = maps;
     plan.secrets = secrets;
     warn_missing(pod, &plan);
-    Some(Bundle { plan, generation })
+    Some(Bundle { plan, policy })
 }
 
-fn policy(item: &Node<'_>) -> Option<u64> {
+fn policy(item: &Node<'_>) -> EnclavePolicy {
     item.fields(&["apiVersion", "kind", "metadata", "spec"], &[], &[]);
-    let spec = item.get("spec")?;
-    spec.fields(&["generation"], &[], &[]);
-    spec.get("generation")?
-        .int(0, i64::MAX)
-        .and_then(|n| u64::try_from(n).ok())
+    let Some(spec) = item.get("spec") else {
+        return EnclavePolicy::default();
+    };
+    spec.fields(&["generation", "application"], &[], &[]);
+    let generation = spec.get("generation").and_then(|node| node.int(0, i64::MAX));
+    EnclavePolicy {
+        generation: generation.and_then(|number| u64::try_from(number).ok()),
+        application: spec.get("application").and_then(|node| application(&node)),
+    }
+}
+
+/// Name of an application, as bundles and trust policies write it.
+pub(crate) fn application(node: &Node<'_>) -> Option<String> {
+    let text = node.text()?;
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    if bytes.len() <= 253 && bytes.iter().copied().all(inner) && edge(bytes.first()) && edge(bytes.last()) {
+        return Some(text);
+    }
+    node.error("must be at most 253 characters a-z, 0-9, `-` and `.`, with a letter or digit at both ends");
+    None
 }
 
 fn data(item: &Node<'_>, secret: bool) -> Data {
@@ -179,41 +216,11 @@ fn data(item: &Node<'_>, secret: bool) -> Data {
 }
 
 fn bytes(node: &Node<'_>) -> Option<Vec<u8>> {
-    let decoded = base64(&node.text()?);
+    let decoded = base64::decode_lenient(&node.text()?);
     if decoded.is_none() {
         node.error("not valid base64");
     }
     decoded
-}
-
-/// Standard alphabet with padding; line breaks are skipped, as Go does.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let clean: Vec<u8> = text.bytes().filter(|b| !matches!(b, b'\n' | b'\r')).collect();
-    let body = clean
-        .strip_suffix(b"==")
-        .or_else(|| clean.strip_suffix(b"="))
-        .unwrap_or(&clean);
-    if !clean.len().is_multiple_of(4) {
-        return None;
-    }
-    let (mut out, mut held, mut bits) = (Vec::new(), 0u32, 0u32);
-    for &byte in body {
-        let six = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        held = (held << 6 | u32::from(six)) & 0xffff;
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            out.push((held >> bits & 0xff) as u8);
-        }
-    }
-    Some(out)
 }
 
 /// Missing objects and keys stop a container at run time (K-025), so they only deserve a warning here.

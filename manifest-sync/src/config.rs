@@ -8,6 +8,9 @@ use crate::link::Address;
 /// Where the enclave finds its configuration.
 pub const PATH: &str = "/etc/cloister/config.json";
 
+/// Where the enclave finds its trust policy ([`crate::trust::TrustPolicy`]), measured like the configuration.
+pub const POLICY_PATH: &str = "/etc/cloister/policy.json";
+
 /// Port of the control listener (PID 1): control, log and blob streams.
 pub const CONTROL_PORT: u32 = 7000;
 /// Port of the data listener (`net`): ingress streams.

@@ -40,7 +40,7 @@ pub struct InvalidDigest;
 impl fmt::Display for InvalidDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "not a digest: expected sha256: or sha512: and lower-case hexadecimal of the right length",
+            "not a digest: expected the algorithm (sha256: or sha512: for images, sha384: for bundles) and lower-case hexadecimal of the right length",
         )
     }
 }
@@ -86,7 +86,7 @@ impl fmt::Display for Digest {
 }
 
 /// SHA-384 over the exact bytes of a bundle: what is signed, measured and reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BundleDigest([u8; 48]);
 
 impl BundleDigest {
@@ -101,6 +101,18 @@ impl BundleDigest {
     /// The 48 bytes.
     pub fn as_bytes(&self) -> &[u8; 48] {
         &self.0
+    }
+}
+
+impl FromStr for BundleDigest {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDigest> {
+        let bytes = text.strip_prefix("sha384:").and_then(unhex);
+        bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or(InvalidDigest)
     }
 }
 
@@ -119,6 +131,21 @@ pub fn hex(bytes: &[u8]) -> String {
             let _ = write!(text, "{byte:02x}");
             text
         })
+}
+
+/// The bytes of lower-case hexadecimal; one text for each sequence of bytes.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let nibble = |byte: &u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let byte = |[high, low]: &[u8; 2]| Some(nibble(high)? << 4 | nibble(low)?);
+    pairs.iter().map(byte).collect()
 }
 
 #[cfg(test)]
@@ -152,5 +179,17 @@ mod tests {
             text.starts_with("sha384:cb00753f45a35e8bb5a03d699ac65007272c32ab0eded163"),
             "{text}"
         );
+        assert_eq!(text.parse(), Ok(BundleDigest::of(b"abc")));
+        let upper = format!("sha384:{}", text[7..].to_uppercase());
+        for bad in [
+            "",
+            "sha384:",
+            &text[..100],
+            &text[7..],
+            &upper,
+            &format!("{text}0"),
+        ] {
+            assert_eq!(bad.parse::<BundleDigest>(), Err(InvalidDigest), "{bad}");
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 
 /// Largest control message.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
-/// Largest bundle: a few ConfigMaps and Secrets of a Kubernetes object's size (1 MiB each).
-pub const MAX_BUNDLE_BYTES: usize = 4 << 20;
+/// Largest bundle on the wire: one of [`crate::bundle::MAX_BYTES`] in a signed envelope.
+pub const MAX_BUNDLE_BYTES: usize = crate::trust::envelope::MAX_BYTES;
 
 const PREFIX_BYTES: usize = 4;
 

@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 /// Deepest nesting accepted.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// Parses exactly one JSON text; the error is one sentence.
-pub(crate) fn parse(bytes: &[u8], max: usize) -> Result<Value, String> {
+/// Parses exactly one JSON text; the error is one sentence about `what`, such as `the bundle`.
+pub(crate) fn parse(bytes: &[u8], max: usize, what: &str) -> Result<Value, String> {
     if bytes.len() > max {
         return Err(format!(
-            "the bundle has {} bytes; at most {max} are accepted",
+            "{what} has {} bytes; at most {max} are accepted",
             bytes.len()
         ));
     }
@@ -20,23 +20,25 @@ pub(crate) fn parse(bytes: &[u8], max: usize) -> Result<Value, String> {
         || bytes.starts_with(&[0xff, 0xfe])
         || bytes.starts_with(&[0xfe, 0xff])
     {
-        return Err("the bundle starts with a byte order mark; send UTF-8 without one".to_owned());
+        return Err(format!(
+            "{what} starts with a byte order mark; send UTF-8 without one"
+        ));
     }
     if std::str::from_utf8(bytes).is_err() {
-        return Err("the bundle is not UTF-8".to_owned());
+        return Err(format!("{what} is not UTF-8"));
     }
-    check_depth(bytes)?;
+    check_depth(bytes, what)?;
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Strict
         .deserialize(&mut reader)
         .map_err(|e| format!("not valid JSON: {e}"))?;
     reader
         .end()
-        .map_err(|e| format!("more bytes follow the bundle: {e}"))?;
+        .map_err(|e| format!("more bytes follow {what}: {e}"))?;
     Ok(value)
 }
 
-fn check_depth(bytes: &[u8]) -> Result<(), String> {
+fn check_depth(bytes: &[u8], what: &str) -> Result<(), String> {
     let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
     for &byte in bytes {
         match byte {
@@ -48,7 +50,7 @@ fn check_depth(bytes: &[u8]) -> Result<(), String> {
             _ => {}
         }
         if depth > MAX_DEPTH {
-            return Err(format!("the bundle is nested deeper than {MAX_DEPTH} levels"));
+            return Err(format!("{what} is nested deeper than {MAX_DEPTH} levels"));
         }
     }
     Ok(())

@@ -4,6 +4,7 @@
 //! Nothing here starts a process or touches a file system; sockets appear in [`link`] only.
 #![forbid(unsafe_code)]
 
+pub mod base64;
 pub mod bundle;
 pub mod config;
 mod container;
@@ -15,6 +16,8 @@ pub mod frame;
 mod json;
 pub mod link;
 pub mod log_record;
+pub mod measurement;
+pub mod pem;
 pub mod plan;
 mod pod;
 pub mod protocol;
@@ -23,4 +26,5 @@ pub mod reject;
 pub mod relay;
 pub mod resources;
 pub mod status;
+pub mod trust;
 pub mod volume;

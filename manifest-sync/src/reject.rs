@@ -36,6 +36,17 @@ pub struct Rejection {
 impl Rejection {
     /// A hostile bundle must not turn into an answer larger than a frame.
     pub const MAX_FINDINGS: usize = 100;
+
+    /// One finding about the whole of `object`.
+    pub fn of(object: &str, message: impl Into<String>) -> Self {
+        Self {
+            errors: vec![Finding {
+                object: object.to_owned(),
+                path: String::new(),
+                message: message.into(),
+            }],
+        }
+    }
 }
 
 impl fmt::Display for Rejection {

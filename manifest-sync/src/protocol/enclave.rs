@@ -14,9 +14,9 @@ pub enum Input {
         /// It has all events up to this sequence.
         events_after: u64,
     },
-    /// A whole bundle.
+    /// A whole bundle, or a signed envelope around one.
     Apply {
-        /// Its exact bytes.
+        /// Its exact bytes, for [`crate::trust::verify`].
         bundle: Vec<u8>,
     },
     /// A blob cannot be served.
@@ -59,7 +59,7 @@ enum State {
     #[default]
     Hello,
     Open,
-    /// The next frame is a bundle of this size.
+    /// The next frame is a bundle or an envelope of this size.
     Bundle(usize),
     Over,
 }

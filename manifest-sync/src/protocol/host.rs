@@ -43,7 +43,7 @@ pub fn encode(message: &ToEnclave) -> Vec<u8> {
     frame::encode(&super::json(message))
 }
 
-/// `Apply` and the bundle that follows it, ready to be sent. `None`: it is larger than the enclave takes.
+/// `Apply` and the bundle or signed envelope that follows it, ready to be sent. `None`: it is larger than the enclave takes.
 pub fn encode_apply(bundle: &[u8]) -> Option<Vec<u8>> {
     let size = u32::try_from(bundle.len())
         .ok()

@@ -46,7 +46,8 @@ pub enum ToEnclave {
         #[serde(default)]
         events_after: u64,
     },
-    /// A bundle of `size` bytes follows as one raw frame.
+    /// A bundle, or a signed envelope around one, follows as one raw frame of `size` bytes. Which of the two it is, its
+    /// content says (see [`crate::trust::envelope::Delivery`]): the host's word for it would be worth nothing.
     Apply {
         /// Exact size in bytes, at most [`crate::frame::MAX_BUNDLE_BYTES`].
         size: u32,
