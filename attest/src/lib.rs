@@ -6,6 +6,7 @@
 pub mod cbor;
 pub mod nsm;
 mod random;
+pub mod seal;
 mod secret;
 
 pub use random::{EntropyError, random_bytes};

@@ -30,6 +30,11 @@ impl Secret {
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
+
+    /// The bytes, to decrypt in place. They must not grow: what a larger buffer leaves behind is not wiped.
+    pub(crate) fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
 }
 
 impl PartialEq for Secret {
