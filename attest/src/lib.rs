@@ -3,9 +3,11 @@
 //!
 //! `unsafe` is in `nsm::device` only.
 
+mod base64;
 pub mod cbor;
 pub mod nsm;
 mod random;
+pub mod release;
 pub mod seal;
 mod secret;
 
