@@ -17,8 +17,9 @@ use crate::{build, vm};
 
 /// `quiet`: the console is slow, and warnings are shown all the same. `panic=-1`: a panic ends the enclave at once.
 /// `reboot=k` ends a Nitro enclave; PID 1 chooses another way where the machine has no keyboard controller.
-/// `random.trust_cpu=off`: entropy is NSM's.
-const COMMAND_LINE: &str = "console=ttyS0 reboot=k panic=-1 quiet random.trust_cpu=off";
+/// `random.trust_cpu=off`: entropy is NSM's. `rootfstype=ramfs`: a tmpfs would hold no more than half of the memory that the
+/// packed image leaves, so that an image would need three times its size at boot and not twice.
+const COMMAND_LINE: &str = "console=ttyS0 reboot=k panic=-1 quiet random.trust_cpu=off rootfstype=ramfs";
 /// When a reproducible build takes place.
 const BUILD_TIME: &str = "1970-01-01T00:00:00Z";
 

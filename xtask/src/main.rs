@@ -53,7 +53,8 @@ cargo xtask COMMAND
   test [FILTER]      run all tests that need no virtual machine; prints one summary
   test --vm [FILTER] run the end-to-end tests in emulated enclaves; prints one summary
   ci                 fmt, clippy, doc, deny, test, then test --vm
-  bench [--write]    measure against the budgets; --write updates docs/benchmarks.md
+  bench [boot|--write]
+                     measure against the budgets, or the boot alone; --write updates docs/benchmarks.md
 ";
 
 fn main() -> ExitCode {

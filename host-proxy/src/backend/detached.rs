@@ -32,8 +32,10 @@ const MAX_SOCKET_PATH: usize = 107;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often it is looked for.
 const LOOK: Duration = Duration::from_millis(20);
-/// Lines of the console in a message for people: a kernel's panic with its reason.
-const LAST_LINES: usize = 16;
+/// Lines of the console in a message for people.
+const LAST_LINES: usize = 8;
+/// How a kernel's last word begins.
+const PANIC: &str = "Kernel panic";
 /// Most that a launcher says before its enclave runs, bytes.
 const MAX_SAID: u64 = 64 * 1024;
 
@@ -181,14 +183,36 @@ fn unavailable(kind: &str, message: &str) -> Failure {
     )
 }
 
-/// The last lines of the console.
+/// The last lines of the console, up to a kernel's panic if there is one: the trace that follows it says nothing to people.
 fn tail(console: &Path) -> String {
     let text = fs::read(console).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
+    let mut lines: Vec<&str> = text.lines().collect();
+    if let Some(panic) = lines.iter().rposition(|line| line.contains(PANIC)) {
+        lines.truncate(panic + 1);
+    }
     let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
     last.iter()
         .map(|line| format!("  {}", crate::table::escape(line)))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_of_a_panic_is_among_the_last_lines() {
+        let console = tempfile::NamedTempFile::new().expect("a file");
+        let mut text: String = (0..20).map(|number| format!("line {number}\n")).collect();
+        fs::write(console.path(), &text).expect("a console");
+        assert!(tail(console.path()).starts_with("  line 12\n"));
+        assert!(tail(console.path()).ends_with("  line 19"));
+        text.push_str("Kernel panic - not syncing: no memory\n");
+        text.push_str(&"? 0xffff\n".repeat(30));
+        fs::write(console.path(), &text).expect("a console");
+        assert!(tail(console.path()).ends_with("  line 19\n  Kernel panic - not syncing: no memory"));
+        assert_eq!(tail(Path::new("/absent")), "");
+    }
 }

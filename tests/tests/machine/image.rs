@@ -81,6 +81,7 @@ fn a_configuration_that_cannot_be_read_ends_the_machine_and_says_why() {
     assert_eq!(how_it_ended(&up), "exit 0");
 }
 
+/// Without the product's `rootfstype=ramfs`, with which the kernel panics by itself.
 #[test]
 fn a_machine_that_cannot_hold_its_whole_image_does_not_run_a_part_of_it() {
     let scratch = scratch();

@@ -35,8 +35,15 @@ struct Row {
     budget: &'static str,
 }
 
-/// Runs every benchmark and prints the table; `--write` keeps it in the documentation.
+/// Runs every benchmark, or with `boot` those of the boot, and prints the table; `--write` keeps it in the documentation.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+    let given: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (only_boot, write) = match given[..] {
+        [] => (false, false),
+        ["boot"] => (true, false),
+        ["--write"] => (false, true),
+        _ => bail!("bench takes `boot`, or `--write`, not {given:?}"),
+    };
     let built = build::product()?;
     let guests = root().join("target/images/guest");
     let source = root().join("tests/guests/guest.rs");
@@ -52,6 +59,10 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
         environment: Vec::new(),
     };
 
+    if only_boot {
+        print!("{}", render(&boot::rows(&product, scratch.path())?));
+        return Ok(());
+    }
     let mut rows = vec![
         size(&product.init)?,
         resident(&product, 1)?,
@@ -62,7 +73,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     rows.extend(boot::rows(&product, scratch.path())?);
     let table = render(&rows);
     print!("{table}");
-    if arguments.iter().any(|argument| argument == "--write") {
+    if write {
         let page = root().join("docs/benchmarks.md");
         fs::write(&page, format!("{HEADER}\n{table}"))?;
         println!("written to {}", page.display());
