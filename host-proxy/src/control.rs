@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use manifest_sync::digest::BundleDigest;
 use manifest_sync::protocol::RefusedReason;
 use manifest_sync::reject::Rejection;
+use manifest_sync::trust::envelope::Delivery;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -65,16 +66,18 @@ pub enum ApplyError {
 /// A bundle to apply when the enclave has none.
 #[derive(Debug, Clone)]
 pub struct Bundle {
-    /// The exact bytes.
+    /// The exact bytes that travel: a bundle, or a signed envelope around one.
     pub bytes: Vec<u8>,
-    /// Digest of the bytes, as text.
+    /// Digest of the bundle, as text: what the enclave calls it.
     pub digest: String,
 }
 
 impl Bundle {
     /// Takes the bytes.
     pub fn new(bytes: Vec<u8>) -> Self {
-        let digest = BundleDigest::of(&bytes).to_string();
+        // What is neither of the two is for the enclave to refuse.
+        let digest = Delivery::read(&bytes).map_or_else(|_| BundleDigest::of(&bytes), |read| read.digest());
+        let digest = digest.to_string();
         Self { bytes, digest }
     }
 }

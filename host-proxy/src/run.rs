@@ -24,14 +24,16 @@ pub async fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Version => print(&format!("host-proxy {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Help(verb) => print(cli::help_text(verb)),
+        Command::Sign(sign) => crate::signing::sign(&sign),
+        Command::Inspect(inspect) => crate::inspect::inspect(&inspect),
         Command::Up(up) => crate::up::up(up).await,
         Command::Serve(serve) => run_serve(serve).await,
         Command::Apply {
             target,
-            files,
+            source,
             images,
         } => {
-            let bundle = crate::bundle::load(&files, images.as_deref())?;
+            let bundle = crate::bundle::load(&source, images.as_deref())?;
             let applied = client::apply(&place::socket(&target)?, bundle.bundle.bytes).await?;
             for warning in &applied.warnings {
                 say(&format!(
@@ -67,10 +69,8 @@ async fn run_serve(serve: Serve) -> Result<Exit, Failure> {
         .enclave
         .parse()
         .map_err(|error| Failure::new(Exit::Usage, format!("--enclave: {error}")))?;
-    let loaded = match serve.files.is_empty() {
-        true => None,
-        false => Some(crate::bundle::load(&serve.files, serve.images.as_deref())?),
-    };
+    let load = |source| crate::bundle::load(source, serve.images.as_deref());
+    let loaded = serve.source.as_ref().map(load).transpose()?;
     let state = place::state_dir(&serve.target, "enclave");
     place::create(&state)?;
     let ports = loaded
@@ -94,7 +94,7 @@ async fn run_serve(serve: Serve) -> Result<Exit, Failure> {
 }
 
 /// Prints on standard output; a closed pipe is no reason to panic.
-fn print(text: &str) -> Result<Exit, Failure> {
+pub(crate) fn print(text: &str) -> Result<Exit, Failure> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())

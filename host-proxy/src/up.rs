@@ -46,7 +46,7 @@ impl Patience {
 
 /// Runs `up`.
 pub async fn up(up: Up) -> Result<Exit, Failure> {
-    let loaded = bundle::load(&up.files, up.images.as_deref())?;
+    let loaded = bundle::load(&up.source, up.images.as_deref())?;
     let state = place::state_dir(&up.target, &loaded.name);
     place::create(&state)?;
     let bound = serving::bind(&state, &up.serving, &loaded.ports).await?;
@@ -120,7 +120,7 @@ fn start(
             },
         ) => {
             let eif_bytes = nitro::eif_bytes(&options.eif)?;
-            let size = nitro::size(&loaded.bundle.bytes, images, eif_bytes, *cpus, *memory_mib)?;
+            let size = nitro::size(&loaded.payload, images, eif_bytes, *cpus, *memory_mib)?;
             enclave.start(options, &size)
         }
         // `of` has made the enclave from the back-end.

@@ -12,6 +12,8 @@ pub fn text(verb: Option<Verb>) -> &'static str {
         Some(Verb::Status) => STATUS,
         Some(Verb::Logs) => LOGS,
         Some(Verb::Stop) => STOP,
+        Some(Verb::Sign) => SIGN,
+        Some(Verb::Inspect) => INSPECT,
     }
 }
 
@@ -27,6 +29,8 @@ Commands:
   status   show the Pod
   logs     show the logs of the Pod
   stop     stop the Pod
+  sign     sign a bundle, or add a signature to one
+  inspect  show what a bundle is, who signed it, and what it will measure
   version  print the version
   help     print this text, or `host-proxy help COMMAND`
 
@@ -47,10 +51,11 @@ const UP: &str = "\
 Start an enclave, run a Pod in it and serve it until it ends. Ctrl-C stops the Pod gracefully, a second
 Ctrl-C at once. If an enclave of that name is already running, it is picked up.
 
-Usage: host-proxy up -f FILE [-f FILE]... [--images DIR] [OPTIONS]
+Usage: host-proxy up (-f FILE [-f FILE]... | --bundle FILE) [--images DIR] [OPTIONS]
 
 Options:
   -f, --file FILE              manifest (YAML or JSON, several documents); - reads standard input
+      --bundle FILE            instead of manifests: a bundle, as `host-proxy sign` writes it; sent unchanged
       --images DIR             OCI image layout that holds the images
       --name NAME              name of the enclave (default: the Pod's name)
       --backend BACKEND        where the enclave runs: local (namespaces, for development; the default),
@@ -74,11 +79,12 @@ Options:
 const SERVE: &str = "\
 Attach to a running enclave and serve it: blobs, ingress, logs, health. For a launcher Pod.
 
-Usage: host-proxy serve --enclave ADDRESS [-f FILE]... [--images DIR] [OPTIONS]
+Usage: host-proxy serve --enclave ADDRESS [-f FILE... | --bundle FILE] [--images DIR] [OPTIONS]
 
 Options:
       --enclave ADDRESS        vsock:CID, hybrid:PATH or unix:DIRECTORY
   -f, --file FILE              manifest to apply when the enclave has none; none: wait for `apply`
+      --bundle FILE            instead of manifests: a bundle, as `host-proxy sign` writes it; sent unchanged
       --images DIR             OCI image layout that holds the images
       --name NAME              name of this proxy for the other commands (default: enclave)
   -p, --publish HOST:CONTAINER listen on port HOST for port CONTAINER of the Pod; repeatable
@@ -92,7 +98,8 @@ Options:
 const APPLY: &str = "\
 Hand a bundle to the running proxy, which applies it to its enclave.
 
-Usage: host-proxy apply -f FILE [-f FILE]... [--images DIR] [--name NAME | --state-dir DIR]
+Usage: host-proxy apply (-f FILE [-f FILE]... [--images DIR] | --bundle FILE)
+                        [--name NAME | --state-dir DIR]
 ";
 
 const STATUS: &str = "\
@@ -116,4 +123,52 @@ const STOP: &str = "\
 Stop the Pod gracefully; the proxy and the enclave end with it.
 
 Usage: host-proxy stop [--grace SECONDS] [--name NAME | --state-dir DIR]
+";
+
+const SIGN: &str = "\
+Make a bundle of manifests and sign it, or add signatures to a bundle. The result is what `up`, `serve` and
+`apply` take as `--bundle FILE`.
+
+Usage: host-proxy sign (-f FILE [-f FILE]... [--images DIR] | --bundle FILE) --key FILE... [OPTIONS]
+
+Options:
+  -f, --file FILE              manifest (YAML or JSON, several documents); - reads standard input
+      --bundle FILE            a bundle, signed or not, that gets further signatures; its content stays as it is
+      --images DIR             OCI image layout: image tags become the digests that they have there
+      --key FILE               private key to sign with; repeatable. PEM without a passphrase: Ed25519 or P-256,
+                               from `openssl genpkey` (PKCS #8) or `openssl ecparam -genkey` (SEC 1)
+      --application NAME       sets spec.application of the EnclavePolicy; it must be there or here, as a policy
+                               takes bundles for its own application only
+      --generation N           sets spec.generation of the EnclavePolicy: higher for each release, so that a
+                               policy's minGeneration can refuse old ones
+      --out FILE               where the envelope goes (default: standard output)
+  -h, --help                   print this text
+
+A key that has signed already signs anew. Look at what others made before you add your name to it:
+`host-proxy inspect FILE`.
+
+Exit codes: 0; 64 a flag is wrong; 65 the bundle cannot run; 66 a file or an image was not found, or is no key;
+71 the result cannot be written.
+";
+
+const INSPECT: &str = "\
+Show what a bundle is: digest, application, generation, images, signatures, and the PCRs that it will leave.
+
+Usage: host-proxy inspect (FILE | -f FILE [-f FILE]... [--images DIR]) [OPTIONS]
+
+Options:
+      --bundle FILE            the same as FILE: a bundle, signed or not; - reads standard input
+  -f, --file FILE              manifest (YAML or JSON, several documents): shows the digest to pin
+      --images DIR             OCI image layout: image tags become the digests that they have there
+      --policy FILE            trust policy of the image (JSON): checks signatures, says whether the enclave will
+                               take the bundle, and predicts PCR16
+      --key FILE               public key (PEM, from openssl or cosign) to check signatures with; repeatable
+  -o, --output FORMAT          table (default), json or yaml
+  -h, --help                   print this text
+
+PCR16 is who may say what runs (needs --policy), PCR17 the bundle. Both mean something together with the image's
+PCR0 only.
+
+Exit codes: 0; 64 a flag is wrong; 65 the bundle cannot run, or the policy refuses it; 66 a file or an image was
+not found, or is no policy or key.
 ";

@@ -1,8 +1,13 @@
 //! The command line: arguments → [`Command`], with every mistake reported at once.
 //! Nothing here opens a file or a socket.
 
+mod finish;
 mod help;
+mod known;
+mod machine;
 mod parse;
+mod spelling;
+mod values;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -23,8 +28,8 @@ pub enum Command {
     Apply {
         /// Which proxy.
         target: Target,
-        /// Manifest files.
-        files: Vec<PathBuf>,
+        /// What to apply.
+        source: Source,
         /// Where image tags are looked up.
         images: Option<PathBuf>,
     },
@@ -53,6 +58,10 @@ pub enum Command {
         /// Overrides `terminationGracePeriodSeconds`.
         grace: Option<u32>,
     },
+    /// Sign a bundle, or add a signature.
+    Sign(Sign),
+    /// Show what a bundle is, who signed it, and what it will measure.
+    Inspect(Inspect),
     /// Print the version.
     Version,
     /// Print the help of a command, or of the whole program (`None`).
@@ -74,17 +83,23 @@ pub enum Verb {
     Logs,
     /// `stop`
     Stop,
+    /// `sign`
+    Sign,
+    /// `inspect`
+    Inspect,
 }
 
 impl Verb {
     /// All of them, in the order of the help.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Up,
         Self::Serve,
         Self::Apply,
         Self::Status,
         Self::Logs,
         Self::Stop,
+        Self::Sign,
+        Self::Inspect,
     ];
 
     /// As typed.
@@ -96,15 +111,58 @@ impl Verb {
             Self::Status => "status",
             Self::Logs => "logs",
             Self::Stop => "stop",
+            Self::Sign => "sign",
+            Self::Inspect => "inspect",
         }
     }
+}
+
+/// Where a bundle comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Manifest files, at least one: they become a bundle.
+    Manifests(Vec<PathBuf>),
+    /// A bundle that is ready, in a signed envelope or as such: it travels as it is.
+    Bundle(PathBuf),
+}
+
+/// Options of `sign`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sign {
+    /// What to sign; an envelope gets further signatures.
+    pub source: Source,
+    /// OCI image layout directory, where image tags are looked up.
+    pub images: Option<PathBuf>,
+    /// Private keys, PEM; at least one.
+    pub keys: Vec<PathBuf>,
+    /// Sets the application of the bundle.
+    pub application: Option<String>,
+    /// Sets the generation of the bundle.
+    pub generation: Option<u64>,
+    /// Where the envelope goes; `None`: standard output.
+    pub out: Option<PathBuf>,
+}
+
+/// Options of `inspect`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspect {
+    /// What to look at.
+    pub source: Source,
+    /// OCI image layout directory, where image tags are looked up.
+    pub images: Option<PathBuf>,
+    /// The trust policy to judge it by.
+    pub policy: Option<PathBuf>,
+    /// Public keys to check signatures with, beside those of the policy.
+    pub keys: Vec<PathBuf>,
+    /// How to print it.
+    pub output: Output,
 }
 
 /// Options of `up`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Up {
-    /// Manifest files, at least one.
-    pub files: Vec<PathBuf>,
+    /// What to run.
+    pub source: Source,
     /// OCI image layout directory.
     pub images: Option<PathBuf>,
     /// Which enclave; the default name is the Pod's.
@@ -141,8 +199,8 @@ pub enum Backend {
 pub struct Serve {
     /// Address of the enclave, as text of the link.
     pub enclave: String,
-    /// Manifest files; none: wait for `apply`.
-    pub files: Vec<PathBuf>,
+    /// What to apply when the enclave has nothing; none: wait for `apply`.
+    pub source: Option<Source>,
     /// OCI image layout directory.
     pub images: Option<PathBuf>,
     /// Where the session key and the socket live.
@@ -182,7 +240,7 @@ pub struct Target {
     pub state_dir: Option<PathBuf>,
 }
 
-/// How `status` prints.
+/// How `status` and `inspect` print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
     /// For people.

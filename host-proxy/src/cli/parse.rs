@@ -2,15 +2,18 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
 
-use crate::backend::nitro;
-use crate::backend::qemu::{self, Accelerator};
+use crate::backend::qemu::Accelerator;
 
-use super::{Backend, Command, LogFormat, Output, Publish, Serve, Serving, Target, Up, Verb};
+use super::known::{long_flags, long_of};
+use super::machine::{Kind, Machine};
+use super::spelling::{nearest, suggestion};
+use super::values::{choice, http_address, name, positive, publish};
+use super::{Command, LogFormat, Output, Publish, Target, Verb};
 
 /// All mistakes of one command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,150 +75,32 @@ fn verb_of(name: &str) -> Option<Verb> {
     Verb::ALL.into_iter().find(|verb| verb.name() == name)
 }
 
-/// Long flags of a command: `backend` and so on.
-fn long_flags(verb: Verb) -> &'static [&'static str] {
-    match verb {
-        Verb::Up => &[
-            "file",
-            "images",
-            "name",
-            "backend",
-            "init",
-            "eif",
-            "cpus",
-            "memory",
-            "accel",
-            "cid",
-            "debug-mode",
-            "publish",
-            "ingress-address",
-            "http-address",
-            "log-format",
-            "state-dir",
-            "help",
-        ],
-        Verb::Serve => &[
-            "enclave",
-            "file",
-            "images",
-            "name",
-            "publish",
-            "ingress-address",
-            "http-address",
-            "log-format",
-            "state-dir",
-            "help",
-        ],
-        Verb::Apply => &["file", "images", "name", "state-dir", "help"],
-        Verb::Status => &["output", "watch", "name", "state-dir", "help"],
-        Verb::Logs => &["follow", "name", "state-dir", "help"],
-        Verb::Stop => &["grace", "name", "state-dir", "help"],
-    }
-}
-
-/// The long name of a short flag of `verb`.
-fn long_of(verb: Verb, short: char) -> Option<&'static str> {
-    let long = match (short, verb) {
-        ('f', Verb::Logs) => "follow",
-        ('f', _) => "file",
-        ('p', _) => "publish",
-        ('o', _) => "output",
-        ('w', _) => "watch",
-        ('h', _) => "help",
-        _ => return None,
-    };
-    long_flags(verb).iter().copied().find(|flag| *flag == long)
-}
-
 /// Everything that any command can be told, before defaults.
 #[derive(Default)]
-struct Flags {
-    mistakes: Vec<String>,
-    help: bool,
-    files: Vec<PathBuf>,
-    images: Option<PathBuf>,
-    target: Target,
-    backend: Option<Kind>,
-    machine: Machine,
-    enclave: Option<String>,
-    publish: Vec<Publish>,
-    ingress_address: Option<IpAddr>,
-    http_address: Option<Option<SocketAddr>>,
-    log_format: Option<LogFormat>,
-    output: Option<Output>,
-    watch: bool,
-    follow: bool,
-    grace: Option<u32>,
-    container: Option<String>,
-}
-
-/// `--backend`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Local,
-    Qemu,
-    Nitro,
-}
-
-/// Options that only some back-ends have.
-#[derive(Default)]
-struct Machine {
-    init: Option<PathBuf>,
-    eif: Option<PathBuf>,
-    cpus: Option<u32>,
-    memory_mib: Option<u64>,
-    accelerator: Option<Accelerator>,
-    cid: Option<u32>,
-    debug: bool,
-}
-
-impl Machine {
-    /// The back-end with its options. One that it does not have is a mistake: it would be ignored otherwise.
-    fn finish(self, kind: Kind, mistakes: &mut Vec<String>) -> Backend {
-        let (name, allowed): (_, &[&str]) = match kind {
-            Kind::Local => ("local", &["init"]),
-            Kind::Qemu => ("qemu", &["eif", "cpus", "memory", "accel"]),
-            Kind::Nitro => ("nitro", &["eif", "cpus", "memory", "cid", "debug-mode"]),
-        };
-        for (flag, given) in [
-            ("init", self.init.is_some()),
-            ("eif", self.eif.is_some()),
-            ("cpus", self.cpus.is_some()),
-            ("memory", self.memory_mib.is_some()),
-            ("accel", self.accelerator.is_some()),
-            ("cid", self.cid.is_some()),
-            ("debug-mode", self.debug),
-        ] {
-            if given && !allowed.contains(&flag) {
-                mistakes.push(format!("--{flag}: the back-end {name} does not have it"));
-            }
-        }
-        if kind != Kind::Local && self.eif.is_none() {
-            mistakes.push(format!(
-                "the enclave image is missing: the back-end {name} needs `--eif FILE`"
-            ));
-        }
-        let eif = self.eif.unwrap_or_default();
-        match kind {
-            Kind::Local => Backend::Local { init: self.init },
-            Kind::Qemu => Backend::Qemu(qemu::Options {
-                eif,
-                cpus: self.cpus,
-                memory_mib: self.memory_mib,
-                accelerator: self.accelerator.unwrap_or_default(),
-            }),
-            Kind::Nitro => Backend::Nitro {
-                options: nitro::Options {
-                    eif,
-                    debug: self.debug,
-                    cid: self.cid,
-                    ..nitro::Options::default()
-                },
-                cpus: self.cpus,
-                memory_mib: self.memory_mib,
-            },
-        }
-    }
+pub(super) struct Flags {
+    pub(super) mistakes: Vec<String>,
+    pub(super) help: bool,
+    pub(super) files: Vec<PathBuf>,
+    pub(super) bundle: Option<PathBuf>,
+    pub(super) images: Option<PathBuf>,
+    pub(super) target: Target,
+    pub(super) backend: Option<Kind>,
+    pub(super) machine: Machine,
+    pub(super) enclave: Option<String>,
+    pub(super) publish: Vec<Publish>,
+    pub(super) ingress_address: Option<IpAddr>,
+    pub(super) http_address: Option<Option<SocketAddr>>,
+    pub(super) log_format: Option<LogFormat>,
+    pub(super) output: Option<Output>,
+    pub(super) watch: bool,
+    pub(super) follow: bool,
+    pub(super) grace: Option<u32>,
+    pub(super) container: Option<String>,
+    pub(super) keys: Vec<PathBuf>,
+    pub(super) policy: Option<PathBuf>,
+    pub(super) application: Option<String>,
+    pub(super) generation: Option<u64>,
+    pub(super) out: Option<PathBuf>,
 }
 
 impl Flags {
@@ -261,7 +146,9 @@ impl Flags {
     fn value(&mut self, verb: Verb, value: &str) {
         if verb == Verb::Logs && self.container.is_none() {
             self.container = Some(value.to_owned());
-        } else if matches!(verb, Verb::Up | Verb::Apply) {
+        } else if verb == Verb::Inspect && self.bundle.is_none() {
+            self.bundle = Some(value.into());
+        } else if matches!(verb, Verb::Up | Verb::Apply | Verb::Sign) {
             self.mistakes.push(format!(
                 "unexpected argument `{value}`; a manifest is given as `-f {value}`"
             ));
@@ -295,7 +182,17 @@ impl Flags {
         }
         match flag {
             "file" => self.files.push(value.into()),
+            "bundle" => self.bundle = Some(value.into()),
             "images" => self.images = Some(value.into()),
+            "key" => self.keys.push(value.into()),
+            "policy" => self.policy = Some(value.into()),
+            "out" => self.out = Some(value.into()),
+            "application" => self.application = Some(text),
+            "generation" => {
+                let generation = text.parse().ok().filter(|number| *number <= MAX_GENERATION);
+                let wrong = || format!("`{text}` is not a number from 0 to {MAX_GENERATION}");
+                self.generation = Some(generation.ok_or_else(wrong)?);
+            }
             "state-dir" => self.target.state_dir = Some(value.into()),
             "init" => self.machine.init = Some(value.into()),
             "eif" => self.machine.eif = Some(value.into()),
@@ -348,167 +245,10 @@ impl Flags {
         }
         Ok(())
     }
-
-    fn finish(mut self, verb: Verb) -> Result<Command, UsageError> {
-        if matches!(verb, Verb::Up | Verb::Apply) && self.files.is_empty() {
-            self.mistakes
-                .push("a manifest is missing: add `-f FILE`".to_owned());
-        }
-        if verb == Verb::Serve && self.enclave.is_none() {
-            self.mistakes
-                .push("the enclave is missing: add `--enclave vsock:CID`".to_owned());
-        }
-        for (index, one) in self.publish.iter().enumerate() {
-            let twice = |other: &Publish| one.host != 0 && other.host == one.host;
-            if self.publish.iter().take(index).any(twice) {
-                self.mistakes
-                    .push(format!("--publish: port {} outside is given twice", one.host));
-            }
-        }
-        let kind = self.backend.unwrap_or(Kind::Local);
-        let backend = std::mem::take(&mut self.machine).finish(kind, &mut self.mistakes);
-        if !self.mistakes.is_empty() {
-            return Err(UsageError {
-                verb: Some(verb),
-                mistakes: self.mistakes,
-            });
-        }
-        let (files, images) = (self.files, self.images);
-        let (ingress, http, format) = match verb {
-            Verb::Serve => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, LogFormat::Json),
-            _ => (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, LogFormat::Text),
-        };
-        let serving = Serving {
-            publish: self.publish,
-            ingress_address: self.ingress_address.unwrap_or(ingress.into()),
-            http_address: self.http_address.unwrap_or(Some((http, HTTP_PORT).into())),
-            log_format: self.log_format.unwrap_or(format),
-        };
-        let target = self.target;
-        Ok(match verb {
-            Verb::Up => Command::Up(Up {
-                files,
-                images,
-                target,
-                backend,
-                serving,
-            }),
-            Verb::Serve => Command::Serve(Serve {
-                enclave: self.enclave.unwrap_or_default(),
-                files,
-                images,
-                target,
-                serving,
-            }),
-            Verb::Apply => Command::Apply {
-                target,
-                files,
-                images,
-            },
-            Verb::Status => Command::Status {
-                target,
-                output: self.output.unwrap_or(Output::Table),
-                watch: self.watch,
-            },
-            Verb::Logs => Command::Logs {
-                target,
-                container: self.container,
-                follow: self.follow,
-            },
-            Verb::Stop => Command::Stop {
-                target,
-                grace: self.grace,
-            },
-        })
-    }
 }
 
-/// Port of the read-only HTTP server.
-const HTTP_PORT: u16 = 9090;
-
-/// The name becomes a directory: a DNS label, as Kubernetes names are.
-fn name(text: &str) -> Result<String, String> {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let good = text.len() <= 63 && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-');
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("`{text}` is not a name: use a-z, 0-9 and -"))
-    }
-}
-
-/// A number above 0, in decimal digits.
-fn positive<T: std::str::FromStr + PartialOrd + Default>(text: &str) -> Result<T, String> {
-    text.parse()
-        .ok()
-        .filter(|number| *number > T::default())
-        .ok_or_else(|| format!("`{text}` is not a number above 0"))
-}
-
-fn publish(text: &str) -> Result<Publish, String> {
-    let wrong = || format!("`{text}` is not HOST:CONTAINER, for instance 8080:80");
-    let (host, container) = text.split_once(':').ok_or_else(wrong)?;
-    let host = host.parse().map_err(|_| wrong())?;
-    match container.parse() {
-        Ok(container) if container > 0 => Ok(Publish { host, container }),
-        _ => Err(wrong()),
-    }
-}
-
-fn http_address(text: &str) -> Result<Option<SocketAddr>, String> {
-    if text == "none" {
-        return Ok(None);
-    }
-    text.parse()
-        .map(Some)
-        .map_err(|_| format!("`{text}` is not IP:PORT, for instance 127.0.0.1:9090, or none"))
-}
-
-fn choice<T: Copy>(text: &str, all: &[(&str, T)]) -> Result<T, String> {
-    all.iter()
-        .find(|(name, _)| *name == text)
-        .map(|(_, value)| *value)
-        .ok_or_else(|| {
-            let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
-            format!("`{text}` is not one of: {}", names.join(", "))
-        })
-}
-
-fn suggestion(typed: &str, known: &[&'static str]) -> String {
-    nearest(typed, known)
-        .map(|name| format!("; did you mean `{name}`?"))
-        .unwrap_or_default()
-}
-
-/// The known word at an edit distance of at most 2, or one that starts with what was typed.
-fn nearest(typed: &str, known: &[&'static str]) -> Option<&'static str> {
-    let best = known.iter().map(|name| (distance(typed, name), *name)).min()?;
-    if best.0 <= 2 && best.0 < typed.chars().count() {
-        return Some(best.1);
-    }
-    known
-        .iter()
-        .copied()
-        .find(|name| typed.len() >= 3 && name.starts_with(typed))
-}
-
-/// Levenshtein distance, one row at a time.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, a) in left.chars().enumerate() {
-        let mut diagonal = index;
-        if let Some(first) = row.first_mut() {
-            *first = index + 1;
-        }
-        for (column, b) in right.iter().enumerate() {
-            let substitute = diagonal + usize::from(a != *b);
-            diagonal = row[column + 1];
-            row[column + 1] = substitute.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[right.len()]
-}
+/// Largest generation of a bundle.
+const MAX_GENERATION: u64 = i64::MAX as u64;
 
 #[cfg(test)]
 #[path = "tests.rs"]

@@ -1,6 +1,7 @@
 //! Command lines and what becomes of them.
 
 use super::*;
+use crate::cli::{Serve, Source, Up};
 
 fn run(line: &str) -> Result<Command, UsageError> {
     parse(line.split_whitespace().map(OsString::from))
@@ -15,7 +16,8 @@ fn up_has_the_documented_defaults() {
     let Ok(Command::Up(up)) = run("up -f pod.yaml --file more.yaml --images images") else {
         panic!("not up")
     };
-    assert_eq!(up.files, [PathBuf::from("pod.yaml"), PathBuf::from("more.yaml")]);
+    let files = vec![PathBuf::from("pod.yaml"), PathBuf::from("more.yaml")];
+    assert_eq!(up.source, Source::Manifests(files));
     assert_eq!(up.images, Some(PathBuf::from("images")));
     assert_eq!(up.serving.ingress_address.to_string(), "127.0.0.1");
     assert_eq!(
@@ -106,7 +108,7 @@ fn all_mistakes_are_reported_at_once() {
             "--http-address: `nine` is not IP:PORT, for instance 127.0.0.1:9090, or none",
             "--backend: `xen` is not one of: local, qemu, nitro",
             "unexpected argument `pod.yaml`; a manifest is given as `-f pod.yaml`",
-            "a manifest is missing: add `-f FILE`",
+            "a manifest is missing: add `-f FILE`, or `--bundle FILE`",
         ]
     );
     assert_eq!(
@@ -144,8 +146,64 @@ fn all_mistakes_are_reported_at_once() {
         mistakes("up -f"),
         [
             "--file: a value is missing",
-            "a manifest is missing: add `-f FILE`"
+            "a manifest is missing: add `-f FILE`, or `--bundle FILE`"
         ]
+    );
+}
+
+#[test]
+fn a_bundle_that_is_ready_takes_the_place_of_manifests() {
+    let bundle = Source::Bundle(PathBuf::from("web.bundle"));
+    assert!(matches!(run("up --bundle web.bundle"), Ok(Command::Up(Up { source, .. })) if source == bundle));
+    assert!(matches!(
+        run("serve --enclave vsock:16 --bundle web.bundle"),
+        Ok(Command::Serve(Serve { source: Some(source), .. })) if source == bundle
+    ));
+    assert!(
+        matches!(run("apply --bundle web.bundle"), Ok(Command::Apply { source, .. }) if source == bundle)
+    );
+    assert_eq!(
+        mistakes("up -f pod.yaml --bundle web.bundle"),
+        ["give either manifests (`-f`) or a bundle (`--bundle`), not both"]
+    );
+}
+
+#[test]
+fn sign_and_inspect() {
+    let Ok(Command::Sign(sign)) = run(
+        "sign -f pod.yaml --key a.pem --key b.pem --images l --application web --generation 7 --out web.bundle",
+    ) else {
+        panic!("not sign")
+    };
+    assert_eq!(sign.keys, [PathBuf::from("a.pem"), PathBuf::from("b.pem")]);
+    assert_eq!(
+        (sign.application.as_deref(), sign.generation),
+        (Some("web"), Some(7))
+    );
+    assert_eq!(
+        mistakes("sign --bundle web.bundle --generation 7 --images l"),
+        [
+            "the key is missing: add `--key FILE` (a private key, PEM)",
+            "--generation: a bundle that is ready cannot be changed",
+            "--images: a bundle that is ready cannot be changed",
+        ]
+    );
+    assert_eq!(
+        mistakes("sign --key a --generation -1"),
+        [
+            "--generation: `-1` is not a number from 0 to 9223372036854775807",
+            "what to sign is missing: add `-f FILE` for manifests, or `--bundle FILE`",
+        ]
+    );
+    let Ok(Command::Inspect(inspect)) = run("inspect web.bundle --policy p.json --key a.pub -o json") else {
+        panic!("not inspect")
+    };
+    assert_eq!(inspect.source, Source::Bundle(PathBuf::from("web.bundle")));
+    assert_eq!(inspect.output, Output::Json);
+    assert_eq!(mistakes("inspect a b"), ["unexpected argument `b`"]);
+    assert_eq!(
+        mistakes("inspect"),
+        ["what to inspect is missing: add the file, or `-f FILE` for manifests"]
     );
 }
 

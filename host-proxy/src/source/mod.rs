@@ -14,7 +14,7 @@ use manifest_sync::digest::BundleDigest;
 use crate::exit::{Exit, Failure};
 
 /// Largest manifest file in bytes.
-const MAX_FILE: u64 = 4 << 20;
+const MAX_FILE: usize = 4 << 20;
 
 /// The bundle, ready to travel.
 #[derive(Debug, Clone)]
@@ -32,10 +32,30 @@ pub struct LoadedBundle {
 /// # Errors
 /// `NoInput` for a file or an image that is not there, `Rejected` for text that is not a manifest.
 pub fn load(files: &[PathBuf], images: Option<&Path>) -> Result<LoadedBundle, Failure> {
+    bundle(read(files)?, images)
+}
+
+/// The Kubernetes objects in `files`.
+///
+/// # Errors
+/// `NoInput` for a file that is not there, `Rejected` for text that is not a manifest.
+pub fn read(files: &[PathBuf]) -> Result<Vec<Value>, Failure> {
     let mut items = Vec::new();
     for file in files {
-        parse(&file.display().to_string(), &read(file)?, &mut items)?;
+        parse(
+            &file.display().to_string(),
+            &crate::file::read_text(file, MAX_FILE)?,
+            &mut items,
+        )?;
     }
+    Ok(items)
+}
+
+/// The bundle of `items`, with images without a digest resolved in the OCI layout `images`.
+///
+/// # Errors
+/// `NoInput` for an image that is not there.
+pub fn bundle(mut items: Vec<Value>, images: Option<&Path>) -> Result<LoadedBundle, Failure> {
     let resolved = images::resolve(&mut items, images)?;
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
     let json = serde_json::to_vec(&list).map_err(|error| Failure::new(Exit::Rejected, error.to_string()))?;
@@ -45,26 +65,6 @@ pub fn load(files: &[PathBuf], images: Option<&Path>) -> Result<LoadedBundle, Fa
         digest,
         resolved,
     })
-}
-
-fn read(file: &Path) -> Result<String, Failure> {
-    use std::io::Read as _;
-    let failed =
-        |what: String| Failure::new(Exit::NoInput, format!("cannot read {}: {what}", file.display()));
-    let mut text = String::new();
-    let count = if file.as_os_str() == "-" {
-        std::io::stdin()
-            .lock()
-            .take(MAX_FILE + 1)
-            .read_to_string(&mut text)
-    } else {
-        std::fs::File::open(file).and_then(|open| open.take(MAX_FILE + 1).read_to_string(&mut text))
-    }
-    .map_err(|error| failed(error.to_string()))?;
-    if count as u64 > MAX_FILE {
-        return Err(failed("larger than 4 MiB".to_owned()));
-    }
-    Ok(text)
 }
 
 /// Adds the objects of one file to `items`; a `kind: List` is replaced by its items.

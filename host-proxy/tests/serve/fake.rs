@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use manifest_sync::config::{CONTROL_PORT, DATA_PORT, Takeover};
-use manifest_sync::digest::{BundleDigest, Digest};
+use manifest_sync::digest::Digest;
 use manifest_sync::link::{Address, Stream, StreamKind, StreamReply, listen, read_header, write_reply};
 use manifest_sync::log_record::{Dropped, Entry, LogRecord, LogStream};
 use manifest_sync::protocol::enclave::{Conversation, Input, encode};
@@ -14,6 +14,7 @@ use manifest_sync::reject::{Finding, Rejection};
 use manifest_sync::status::{
     Condition, ContainerState, ContainerStatus, Event, EventType, Phase, PodReport, PodStatus, ReportedPort,
 };
+use manifest_sync::trust::envelope::Delivery;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
@@ -188,7 +189,7 @@ impl Inner {
                 vec![encode(&FromEnclave::Rejected { rejection })]
             }
             Input::Apply { bundle } => {
-                let digest = BundleDigest::of(&bundle).to_string();
+                let digest = Delivery::read(&bundle).expect("a bundle").digest().to_string();
                 *self.bundle.lock().expect("lock") = Some(digest.clone());
                 self.tell(Seen::Applied(bundle));
                 let absent = Digest::sha256(b"absent");

@@ -2,6 +2,7 @@
 //! codes. Every wait is for a condition and has a deadline.
 
 mod fake;
+mod signed;
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;

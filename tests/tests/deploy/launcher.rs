@@ -214,8 +214,8 @@ fn the_bundle_is_the_example_and_is_accepted() {
     .expect("a layout");
     let file = scratch.path().join("pod.yaml");
     std::fs::write(&file, bundle).expect("a manifest");
-    let loaded =
-        host_proxy::bundle::load(&[file], Some(scratch.path())).expect("host-proxy accepts the bundle");
+    let loaded = host_proxy::bundle::load(&cli::Source::Manifests(vec![file]), Some(scratch.path()))
+        .expect("host-proxy accepts the bundle");
 
     for name in MANIFESTS {
         let object = files::document(name);

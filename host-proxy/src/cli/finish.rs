@@ -1,0 +1,151 @@
+//! From flags to the command: what is missing, what does not go together, defaults.
+
+use std::net::Ipv4Addr;
+
+use super::machine::Kind;
+use super::parse::{Flags, UsageError};
+use super::{Command, Inspect, LogFormat, Output, Publish, Serve, Serving, Sign, Source, Up, Verb};
+
+/// Port of the read-only HTTP server.
+const HTTP_PORT: u16 = 9090;
+
+impl Flags {
+    /// Manifests or a bundle; both would leave open what is meant.
+    fn source(&mut self, verb: Verb) -> Option<Source> {
+        let files = std::mem::take(&mut self.files);
+        match (self.bundle.take(), files.is_empty()) {
+            (Some(bundle), true) => Some(Source::Bundle(bundle)),
+            (None, false) => Some(Source::Manifests(files)),
+            (Some(bundle), false) => {
+                self.mistakes
+                    .push("give either manifests (`-f`) or a bundle (`--bundle`), not both".to_owned());
+                Some(Source::Bundle(bundle))
+            }
+            (None, true) => {
+                match verb {
+                    Verb::Up | Verb::Apply => self
+                        .mistakes
+                        .push("a manifest is missing: add `-f FILE`, or `--bundle FILE`".to_owned()),
+                    Verb::Sign => self.mistakes.push(
+                        "what to sign is missing: add `-f FILE` for manifests, or `--bundle FILE`".to_owned(),
+                    ),
+                    Verb::Inspect => self.mistakes.push(
+                        "what to inspect is missing: add the file, or `-f FILE` for manifests".to_owned(),
+                    ),
+                    _ => {}
+                }
+                None
+            }
+        }
+    }
+
+    fn check_sign(&mut self, source: Option<&Source>) {
+        if self.keys.is_empty() {
+            self.mistakes
+                .push("the key is missing: add `--key FILE` (a private key, PEM)".to_owned());
+        }
+        if matches!(source, Some(Source::Bundle(_))) {
+            for (flag, given) in [
+                ("generation", self.generation.is_some()),
+                ("application", self.application.is_some()),
+                ("images", self.images.is_some()),
+            ] {
+                if given {
+                    self.mistakes
+                        .push(format!("--{flag}: a bundle that is ready cannot be changed"));
+                }
+            }
+        }
+    }
+
+    pub(super) fn finish(mut self, verb: Verb) -> Result<Command, UsageError> {
+        let source = self.source(verb);
+        match verb {
+            Verb::Serve if self.enclave.is_none() => self
+                .mistakes
+                .push("the enclave is missing: add `--enclave vsock:CID`".to_owned()),
+            Verb::Sign => self.check_sign(source.as_ref()),
+            _ => {}
+        }
+        for (index, one) in self.publish.iter().enumerate() {
+            let twice = |other: &Publish| one.host != 0 && other.host == one.host;
+            if self.publish.iter().take(index).any(twice) {
+                self.mistakes
+                    .push(format!("--publish: port {} outside is given twice", one.host));
+            }
+        }
+        let kind = self.backend.unwrap_or(Kind::Local);
+        let backend = std::mem::take(&mut self.machine).finish(kind, &mut self.mistakes);
+        let wrong = |mistakes| UsageError {
+            verb: Some(verb),
+            mistakes,
+        };
+        if !self.mistakes.is_empty() {
+            return Err(wrong(self.mistakes));
+        }
+        let images = self.images;
+        // Where a command cannot do without one, its absence is a mistake that has been reported.
+        let needed = |source: Option<Source>| source.ok_or_else(|| wrong(Vec::new()));
+        let (ingress, http, format) = match verb {
+            Verb::Serve => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, LogFormat::Json),
+            _ => (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, LogFormat::Text),
+        };
+        let serving = Serving {
+            publish: self.publish,
+            ingress_address: self.ingress_address.unwrap_or(ingress.into()),
+            http_address: self.http_address.unwrap_or(Some((http, HTTP_PORT).into())),
+            log_format: self.log_format.unwrap_or(format),
+        };
+        let target = self.target;
+        Ok(match verb {
+            Verb::Up => Command::Up(Up {
+                source: needed(source)?,
+                images,
+                target,
+                backend,
+                serving,
+            }),
+            Verb::Serve => Command::Serve(Serve {
+                enclave: self.enclave.unwrap_or_default(),
+                source,
+                images,
+                target,
+                serving,
+            }),
+            Verb::Apply => Command::Apply {
+                target,
+                source: needed(source)?,
+                images,
+            },
+            Verb::Status => Command::Status {
+                target,
+                output: self.output.unwrap_or(Output::Table),
+                watch: self.watch,
+            },
+            Verb::Logs => Command::Logs {
+                target,
+                container: self.container,
+                follow: self.follow,
+            },
+            Verb::Stop => Command::Stop {
+                target,
+                grace: self.grace,
+            },
+            Verb::Sign => Command::Sign(Sign {
+                source: needed(source)?,
+                images,
+                keys: self.keys,
+                application: self.application,
+                generation: self.generation,
+                out: self.out,
+            }),
+            Verb::Inspect => Command::Inspect(Inspect {
+                source: needed(source)?,
+                images,
+                policy: self.policy,
+                keys: self.keys,
+                output: self.output.unwrap_or(Output::Table),
+            }),
+        })
+    }
+}

@@ -1,0 +1,71 @@
+//! Which flags each command has.
+
+use super::Verb;
+
+/// Long flags of a command: `backend` and so on.
+pub(super) fn long_flags(verb: Verb) -> &'static [&'static str] {
+    match verb {
+        Verb::Up => &[
+            "file",
+            "bundle",
+            "images",
+            "name",
+            "backend",
+            "init",
+            "eif",
+            "cpus",
+            "memory",
+            "accel",
+            "cid",
+            "debug-mode",
+            "publish",
+            "ingress-address",
+            "http-address",
+            "log-format",
+            "state-dir",
+            "help",
+        ],
+        Verb::Serve => &[
+            "enclave",
+            "file",
+            "bundle",
+            "images",
+            "name",
+            "publish",
+            "ingress-address",
+            "http-address",
+            "log-format",
+            "state-dir",
+            "help",
+        ],
+        Verb::Apply => &["file", "bundle", "images", "name", "state-dir", "help"],
+        Verb::Status => &["output", "watch", "name", "state-dir", "help"],
+        Verb::Logs => &["follow", "name", "state-dir", "help"],
+        Verb::Stop => &["grace", "name", "state-dir", "help"],
+        Verb::Sign => &[
+            "file",
+            "bundle",
+            "images",
+            "key",
+            "application",
+            "generation",
+            "out",
+            "help",
+        ],
+        Verb::Inspect => &["file", "bundle", "images", "policy", "key", "output", "help"],
+    }
+}
+
+/// The long name of a short flag of `verb`.
+pub(super) fn long_of(verb: Verb, short: char) -> Option<&'static str> {
+    let long = match (short, verb) {
+        ('f', Verb::Logs) => "follow",
+        ('f', _) => "file",
+        ('p', _) => "publish",
+        ('o', _) => "output",
+        ('w', _) => "watch",
+        ('h', _) => "help",
+        _ => return None,
+    };
+    long_flags(verb).iter().copied().find(|flag| *flag == long)
+}

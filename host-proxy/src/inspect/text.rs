@@ -1,0 +1,72 @@
+//! A report for people. Names and images come from the bundle, which anybody may have made: they are escaped.
+
+use super::report::{Form, Report, SignatureReport, SignatureVerdict};
+use crate::table::escape;
+
+/// One line for each thing; further values of a thing are under the first.
+pub(super) fn text(report: &Report) -> String {
+    let none = || "none".to_owned();
+    let mut rows = vec![
+        ("Bundle", vec![report.digest.clone()]),
+        (
+            "Form",
+            vec![match report.form {
+                Form::Envelope => format!("envelope, signatures: {}", report.signatures.len()),
+                Form::Bare => "not signed".to_owned(),
+            }],
+        ),
+        ("Pod", vec![report.pod.clone().unwrap_or_else(none)]),
+        (
+            "Application",
+            vec![report.application.clone().unwrap_or_else(none)],
+        ),
+        (
+            "Generation",
+            vec![report.generation.map_or_else(none, |number| number.to_string())],
+        ),
+        ("Images", report.images.clone()),
+        ("Signatures", report.signatures.iter().map(signature).collect()),
+    ];
+    if let Some(accepted) = report.accepted {
+        let verdict = match accepted {
+            true => "accepts this bundle",
+            false => "REFUSES this bundle",
+        };
+        rows.push(("Policy", vec![verdict.to_owned()]));
+    }
+    let pcr16 = report.pcrs.pcr16.clone();
+    rows.push((
+        "PCR16",
+        vec![pcr16.unwrap_or_else(|| "needs --policy".to_owned())],
+    ));
+    rows.push(("PCR17", vec![report.pcrs.pcr17.clone()]));
+    rows.push(("Errors", report.errors.iter().map(ToString::to_string).collect()));
+    rows.push((
+        "Warnings",
+        report.warnings.iter().map(ToString::to_string).collect(),
+    ));
+    let mut text = String::new();
+    for (name, values) in rows {
+        for (index, value) in values.iter().enumerate() {
+            let name = if index == 0 { name } else { "" };
+            text.push_str(&format!("{name:<12}{}\n", escape(value)));
+        }
+    }
+    text
+}
+
+fn signature(one: &SignatureReport) -> String {
+    let verdict = match one.verdict {
+        SignatureVerdict::Valid => "valid",
+        SignatureVerdict::Repeated => "repeated",
+        SignatureVerdict::Mismatch => "WRONG",
+        SignatureVerdict::UnknownKey => "unknown",
+        SignatureVerdict::NotChecked => "not checked",
+    };
+    let by = one
+        .signer
+        .as_ref()
+        .map(|name| format!(" {name}"))
+        .unwrap_or_default();
+    format!("{verdict}{by} ({})", one.keyid.as_deref().unwrap_or("no keyid"))
+}
