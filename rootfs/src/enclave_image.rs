@@ -3,7 +3,7 @@
 //! | ramdisk | content | measured in |
 //! |---|---|---|
 //! | 0 | `cloister-init`, kernel modules, the directories to mount on | PCR0, PCR1 |
-//! | 1 | the enclave's configuration and the user's own files | PCR0, PCR2 |
+//! | 1 | the enclave's configuration, its trust policy, the user's own files | PCR0, PCR2 |
 //! | 2 | images that need not be fetched from the host, when there are any | PCR0, PCR2 |
 //! | last | [`END`] | PCR0, PCR2 |
 //!
@@ -17,6 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use manifest_sync::config::{self, EnclaveConfig};
+use manifest_sync::trust::TrustPolicy;
 
 use crate::initramfs::{Compression, Initramfs};
 use crate::store::{END, MODULES, PRELOADED};
@@ -30,6 +31,9 @@ pub struct EnclaveImage<'a> {
     pub modules: &'a [PathBuf],
     /// The measured configuration.
     pub config: &'a EnclaveConfig,
+    /// The measured trust policy: the exact bytes of a file that [`TrustPolicy::parse`] accepts, so that what people have
+    /// read is what is measured.
+    pub policy: &'a [u8],
     /// Further files, as (source, absolute path in the enclave): programs of base services.
     pub files: &'a [(PathBuf, String)],
     /// An OCI image layout whose blobs come with the image.
@@ -43,7 +47,7 @@ impl EnclaveImage<'_> {
     ///
     /// # Errors
     ///
-    /// When a part cannot be read or a ramdisk cannot be written; the text names it.
+    /// When a part cannot be read, a ramdisk cannot be written, or the policy has mistakes; the text names it.
     pub fn write_ramdisks(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
         let mut ramdisks = vec![
             write(&self.base(), directory, "base.cpio", self.compression)?,
@@ -80,6 +84,14 @@ impl EnclaveImage<'_> {
         let mut text = serde_json::to_vec_pretty(self.config)?;
         text.push(b'\n');
         archive.bytes(inside(config::PATH), 0o444, text);
+        // An enclave with a policy that it cannot read ends at boot, long after whoever built it could have been told.
+        TrustPolicy::parse(self.policy).map_err(|rejection| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the trust policy: {rejection}"),
+            )
+        })?;
+        archive.bytes(inside(config::POLICY_PATH), 0o444, self.policy.to_vec());
         for (source, path) in self.files {
             let executable = {
                 use std::os::unix::fs::PermissionsExt as _;
@@ -87,7 +99,7 @@ impl EnclaveImage<'_> {
                     |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", source.display()));
                 fs::metadata(source).map_err(explain)?.permissions().mode() & 0o100 != 0
             };
-            // A later file would replace an earlier one, or the configuration, and nobody would see it.
+            // A later file would replace an earlier one, configuration or policy, and nobody would see it.
             if archive.contains(inside(path)) {
                 let message = format!("{}: the image has another {path} already", source.display());
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));

@@ -1,13 +1,17 @@
-//! `cargo xtask eif`: from `cloister-init`, a kernel and a configuration to an enclave image and its PCRs.
+//! `cargo xtask eif`: from `cloister-init`, a kernel, a configuration and a trust policy to an enclave image and its PCRs.
 
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use lexopt::Arg::Long;
 use manifest_sync::config::EnclaveConfig;
+use manifest_sync::digest::hex;
+use manifest_sync::measurement;
+use manifest_sync::trust::TrustPolicy;
+use manifest_sync::trust::policy::Authority;
 use rootfs::eif::{Description, EifBuilder, Measurements, Metadata, Signer, inspect};
 use rootfs::enclave_image::EnclaveImage;
 use rootfs::initramfs::Compression;
@@ -30,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) kernel: Option<PathBuf>,
     pub(crate) init: Option<PathBuf>,
     pub(crate) config: EnclaveConfig,
+    /// The exact bytes of a valid trust policy.
+    pub(crate) policy: Vec<u8>,
     pub(crate) modules: Vec<PathBuf>,
     pub(crate) files: Vec<(PathBuf, String)>,
     pub(crate) images: Option<PathBuf>,
@@ -46,6 +52,7 @@ impl Default for Options {
             kernel: None,
             init: None,
             config: EnclaveConfig::machine(),
+            policy: TrustPolicy::DEVELOPMENT.into(),
             modules: Vec::new(),
             files: Vec::new(),
             images: None,
@@ -80,6 +87,7 @@ pub(crate) fn eif(arguments: &[String]) -> Result<ExitCode> {
             "kernel" => options.kernel = Some(path()),
             "init" => options.init = Some(path()),
             "config" => options.config = read_config(&path())?,
+            "policy" => options.policy = read_policy(&path())?,
             "module" => options.modules.push(path()),
             "file" => options.files.push(file(&text())?),
             "images" => options.images = Some(path()),
@@ -108,6 +116,7 @@ pub(crate) fn eif(arguments: &[String]) -> Result<ExitCode> {
         return compare(&existing, options);
     }
     let measured = build(&options)?;
+    tell_of(&options.policy)?;
     let json = serde_json::to_string_pretty(&serde_json::json!({ "Measurements": measured }))?;
     if let Some(path) = measurements {
         fs::write(&path, format!("{json}\n")).with_context(|| format!("cannot write {}", path.display()))?;
@@ -140,6 +149,7 @@ pub(crate) fn build(options: &Options) -> Result<Measurements> {
         init: &init,
         modules: &options.modules,
         config: &options.config,
+        policy: &options.policy,
         files: &options.files,
         images: options.images.as_deref(),
         compression: options.compression,
@@ -236,6 +246,43 @@ fn describe(path: &Path) -> Result<Description> {
 fn read_config(path: &Path) -> Result<EnclaveConfig> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_slice(&bytes).with_context(|| format!("{} is not a configuration", path.display()))
+}
+
+/// The bytes as they are; what they mean has been checked.
+fn read_policy(path: &Path) -> Result<Vec<u8>> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse_policy(&bytes).with_context(|| format!("{} is no trust policy", path.display()))?;
+    Ok(bytes)
+}
+
+fn parse_policy(bytes: &[u8]) -> Result<TrustPolicy> {
+    TrustPolicy::parse(bytes).map_err(|rejection| anyhow!("{rejection}"))
+}
+
+/// Who will say what runs. Nobody shall take an image for development for another.
+fn tell_of(policy: &[u8]) -> Result<()> {
+    let policy = parse_policy(policy)?;
+    let who = match &policy.authority {
+        Authority::Any => {
+            eprintln!(
+                "xtask: WARNING: DEVELOPMENT POLICY: this image runs whatever bundle the host gives it, and so keeps no\n\
+                 xtask: WARNING: secret from the host. For anything else: --policy FILE (docs/signing.md)"
+            );
+            "anybody".to_owned()
+        }
+        Authority::Pinned(digests) => format!("the image itself, {} bundle(s)", digests.len()),
+        Authority::SignedBy(by) => format!(
+            "{} of {} signers, application {}, generation {} and later",
+            by.threshold,
+            by.signers.len(),
+            by.application,
+            policy.min_generation
+        ),
+    };
+    eprintln!("xtask: trust policy: what runs is said by {who}");
+    let pcr16 = hex(&measurement::authority(&policy).value());
+    eprintln!("xtask: PCR16 by this policy: {pcr16}");
+    Ok(())
 }
 
 fn file(text: &str) -> Result<(PathBuf, String)> {

@@ -31,6 +31,7 @@ cargo xtask COMMAND
   eif [FLAGS]        build an enclave image and print its PCRs as JSON:
       --out FILE                    default target/cloister/cloister.eif
       --config FILE                 the enclave's configuration (JSON); default: docs/build-pipeline.md
+      --policy FILE                 which bundles it may run (JSON, docs/signing.md); default: any, for development
       --images LAYOUT               images that need not be fetched from the host
       --file SOURCE:/PATH           a further file, such as the program of a base service
       --kernel FILE, --module FILE  another kernel, and modules to load (nsm.ko)

@@ -143,9 +143,63 @@ fn place_order_time_and_umask_do_not_show() {
 }
 
 #[test]
+fn the_policy_is_measured_as_the_file_that_people_have_read() {
+    let mut inputs = Inputs::new();
+    let (_, before) = inputs.build();
+    // The same meaning, other bytes.
+    inputs.policy.push(b'\n');
+    let (image, after) = inputs.build();
+    assert_ne!(before.pcr0, after.pcr0);
+    assert_eq!(before.pcr1, after.pcr1);
+    assert_ne!(before.pcr2, after.pcr2);
+    let sections = Parts::of(&image).sections;
+    let holds = |bytes: &[u8]| {
+        bytes
+            .windows(inputs.policy.len())
+            .any(|window| window == inputs.policy)
+    };
+    let ramdisks: Vec<bool> = sections
+        .iter()
+        .filter(|section| section.0 == RAMDISK)
+        .map(|section| holds(&section.1))
+        .collect();
+    assert_eq!(ramdisks, [false, true, false]);
+}
+
+#[test]
+fn no_image_is_built_with_a_policy_that_has_a_mistake() {
+    let inputs = Inputs::new();
+    let typo = String::from_utf8(inputs.policy.clone())
+        .unwrap()
+        .replace("\"updates\"", "\"update\"");
+    for (policy, word) in [("", "not valid JSON"), (typo.as_str(), "did you mean `updates`?")] {
+        let error = rootfs::enclave_image::EnclaveImage {
+            init: &inputs.path("init"),
+            modules: &[],
+            config: &inputs.config,
+            policy: policy.as_bytes(),
+            files: &[],
+            images: None,
+            compression: Compression::None,
+        }
+        .write_ramdisks(&inputs.path(""))
+        .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("the trust policy: ") && text.contains(word),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn a_file_that_would_replace_another_is_refused() {
     let mut inputs = Inputs::new();
-    for path in ["/etc/cloister/config.json", "/bin/twice"] {
+    for path in [
+        "/etc/cloister/config.json",
+        "/etc/cloister/policy.json",
+        "/bin/twice",
+    ] {
         inputs.files = vec![
             (inputs.path("init"), "/bin/twice".to_owned()),
             (inputs.path("kernel"), path.to_owned()),
@@ -154,6 +208,7 @@ fn a_file_that_would_replace_another_is_refused() {
             init: &inputs.path("init"),
             modules: &[],
             config: &inputs.config,
+            policy: &inputs.policy,
             files: &inputs.files,
             images: None,
             compression: Compression::None,
@@ -229,6 +284,7 @@ fn both_compressions_hold_the_same_archive() {
         "etc",
         "etc/cloister",
         "etc/cloister/config.json",
+        "etc/cloister/policy.json",
     ];
     assert_eq!(names, expected);
 }

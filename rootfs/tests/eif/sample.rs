@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use manifest_sync::config::EnclaveConfig;
+use manifest_sync::trust::TrustPolicy;
 use rootfs::eif::{Description, EifBuilder, EifError, Measurements, Metadata, Signer, inspect};
 use rootfs::enclave_image::EnclaveImage;
 use rootfs::initramfs::Compression;
@@ -39,6 +40,7 @@ pub(crate) fn signer(name: &str) -> Signer {
 pub(crate) struct Inputs {
     directory: tempfile::TempDir,
     pub(crate) config: EnclaveConfig,
+    pub(crate) policy: Vec<u8>,
     pub(crate) compression: Compression,
     pub(crate) files: Vec<(PathBuf, String)>,
     pub(crate) images: Option<PathBuf>,
@@ -50,6 +52,7 @@ impl Inputs {
         let inputs = Self {
             directory: tempfile::tempdir().unwrap(),
             config: EnclaveConfig::machine(),
+            policy: TrustPolicy::DEVELOPMENT.into(),
             compression: Compression::None,
             files: Vec::new(),
             images: None,
@@ -70,6 +73,7 @@ impl Inputs {
             init: &self.path("init"),
             modules: &[],
             config: &self.config,
+            policy: &self.policy,
             files: &self.files,
             images: self.images.as_deref(),
             compression: self.compression,
