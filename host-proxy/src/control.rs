@@ -90,6 +90,11 @@ pub type StoreSession = Box<dyn Fn(&str) -> std::io::Result<()> + Send + Sync>;
 /// Says why, when the enclave is known to be gone.
 pub type Obituary = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
+/// Says whether the enclave can be dialled.
+pub type HasBooted = Box<dyn Fn() -> bool + Send + Sync>;
+/// An enclave that has said nothing for so long may be one that never does: it is dialled.
+const SILENT: Duration = Duration::from_secs(30);
+
 /// What the task works with.
 pub struct Control {
     /// The enclave.
@@ -104,6 +109,8 @@ pub struct Control {
     pub store_session: StoreSession,
     /// Knows when the enclave is gone.
     pub obituary: Obituary,
+    /// Knows when the enclave can be dialled.
+    pub has_booted: HasBooted,
     /// How long the first connection may take.
     pub first_deadline: Duration,
     /// How long a lost connection may stay lost.
@@ -140,7 +147,11 @@ impl Control {
         let mut lost_since = Instant::now();
         loop {
             self.beat();
-            let tried = connection::connect(&self.enclave, self.session.clone(), self.last_event()).await;
+            let tried = if (self.has_booted)() || lost_since.elapsed() > SILENT {
+                connection::connect(&self.enclave, self.session.clone(), self.last_event()).await
+            } else {
+                Err(connection::ConnectError::Failed("it is booting".to_owned()))
+            };
             let reason = match tried {
                 Ok(connection) => {
                     let connected = Instant::now();
@@ -270,6 +281,7 @@ mod tests {
             session: None,
             store_session: Box::new(|_| Ok(())),
             obituary,
+            has_booted: Box::new(|| true),
             first_deadline,
             lost_deadline: Duration::ZERO,
             publisher: Publisher::new(Snapshot::new()),
@@ -290,6 +302,14 @@ mod tests {
                 .starts_with("the enclave at unix:/nonexistent cannot be reached: "),
             "{failure}"
         );
+    }
+
+    #[tokio::test]
+    async fn an_enclave_that_boots_is_not_dialled() {
+        let (mut control, _wishes) = control(Box::new(|| None), Duration::from_millis(20));
+        control.has_booted = Box::new(|| false);
+        let failure = control.run().await.expect_err("nobody is there");
+        assert!(failure.message.ends_with("it is booting"), "{failure}");
     }
 
     #[tokio::test]

@@ -84,6 +84,7 @@ async fn run_serve(serve: Serve) -> Result<Exit, Failure> {
         bundle: loaded.map(|loaded| loaded.bundle),
         blobs: BlobStore::new(serve.images.as_deref()),
         obituary: Box::new(|| None),
+        has_booted: Box::new(|| true),
         first_deadline: REMOTE_FIRST,
         lost_deadline: REMOTE_LOST,
     };

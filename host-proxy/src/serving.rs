@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::announce::{self, announce};
 use crate::blobs::BlobStore;
 use crate::cli::{LogFormat, Serving};
-use crate::control::{Bundle, Control, Ended, Obituary};
+use crate::control::{Bundle, Control, Ended, HasBooted, Obituary};
 use crate::enclave::Enclave;
 use crate::exit::{Exit, Failure};
 use crate::http::{Site, serve_tcp, serve_unix};
@@ -119,6 +119,8 @@ pub struct Work {
     pub blobs: BlobStore,
     /// Knows when the enclave is gone.
     pub obituary: Obituary,
+    /// Knows when the enclave can be dialled.
+    pub has_booted: HasBooted,
     /// How long the first connection may take.
     pub first_deadline: Duration,
     /// How long a lost connection may stay lost.
@@ -160,6 +162,7 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
         session: read_session(&session_path),
         store_session: Box::new(move |key| write_atomically(&session_path, key.as_bytes())),
         obituary: work.obituary,
+        has_booted: work.has_booted,
         first_deadline: work.first_deadline,
         lost_deadline: work.lost_deadline,
         publisher,

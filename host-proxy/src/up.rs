@@ -61,13 +61,14 @@ pub async fn up(up: Up) -> Result<Exit, Failure> {
         start(&enclave, &up.backend, &loaded, up.images.as_deref())?;
         true
     };
-    let watched = enclave.clone();
+    let (watched, booting) = (enclave.clone(), enclave.clone());
     let work = Work {
         enclave: Enclave::new(enclave.address()?),
         state,
         bundle: Some(loaded.bundle),
         blobs: BlobStore::new(up.images.as_deref()),
         obituary: Box::new(move || watched.obituary()),
+        has_booted: Box::new(move || booting.has_booted()),
         first_deadline: FIRST.with(&enclave),
         lost_deadline: LOST,
     };

@@ -64,6 +64,15 @@ impl Enclave {
         }
     }
 
+    /// Whether it can be dialled. A guest whose vsock driver is dialled while it starts may never hear of anybody again,
+    /// so a machine says when it has booted; `nitro-cli` has waited for that.
+    pub fn has_booted(&self) -> bool {
+        match self {
+            Self::Local(_) | Self::Nitro(_) => true,
+            Self::Qemu(enclave) => enclave.has_booted(),
+        }
+    }
+
     /// One message for people when it is gone.
     pub fn obituary(&self) -> Option<String> {
         match self {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::setsid;
 
 use super::options::Machine;
-use super::{DEVICE, LINK, PART, heartbeat};
+use super::{BOOTED, DEVICE, LINK, PART, heartbeat};
 use crate::backend::detached::Detached;
 
 /// CID of the guest; it means something to its own device only.
@@ -55,7 +55,8 @@ fn launch(enclave: &Detached, state: &Path, order: &Path) -> Result<Pair, String
         .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
         .map_err(|error| format!("cannot read {}: {error}", order.display()))?;
     let (socket, link) = (enclave.path(DEVICE), enclave.path(LINK));
-    heartbeat::answer(&link).map_err(|error| format!("cannot listen for the heartbeat: {error}"))?;
+    heartbeat::answer(&link, enclave.path(BOOTED))
+        .map_err(|error| format!("cannot listen for the heartbeat: {error}"))?;
     let device = part(&machine.vhost)
         .arg("--guest-cid")
         .arg(GUEST_CID)

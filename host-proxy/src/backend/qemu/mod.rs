@@ -34,6 +34,8 @@ const ORDER: &str = "machine.json";
 const LINK: &str = "vm.vsock";
 /// Between QEMU and the device.
 const DEVICE: &str = "vhost.sock";
+/// Made when the guest's heartbeat has come.
+const BOOTED: &str = "booted";
 /// Longest name of a socket: one that the guest dials.
 const LONGEST_SOCKET: &str = "/vm.vsock_4294967295";
 
@@ -69,6 +71,11 @@ impl Enclave {
         self.0.probe()
     }
 
+    /// Whether its heartbeat has come.
+    pub fn has_booted(&self) -> bool {
+        self.0.path(BOOTED).exists()
+    }
+
     /// One message for people when it is gone.
     pub fn obituary(&self) -> Option<String> {
         self.0.obituary()
@@ -89,8 +96,8 @@ impl Enclave {
         let order = self.0.path(ORDER);
         let prepare = || {
             self.0.prepare(LONGEST_SOCKET)?;
-            for socket in [LINK, DEVICE] {
-                remove(&self.0.path(socket))?;
+            for name in [LINK, DEVICE, BOOTED] {
+                remove(&self.0.path(name))?;
             }
             fs::write(&order, serde_json::to_vec_pretty(&machine)?)
         };
