@@ -1,15 +1,21 @@
 //! Key material: where it comes from and how it is dropped. Attestation documents and the release of secrets
 //! belong here too; containers are unknown here.
 //!
-//! `unsafe` is in `nsm::device` only.
+//! `unsafe` is in `nsm::device` only. The enclave asks for documents and never verifies one, so `document` is behind the
+//! feature `verify`, and making documents without a security module behind `software`.
 
 mod base64;
 pub mod cbor;
+#[cfg(feature = "verify")]
+pub mod document;
+pub mod hex;
 pub mod nsm;
 mod random;
 pub mod release;
 pub mod seal;
 mod secret;
+mod time;
 
 pub use random::{EntropyError, random_bytes};
 pub use secret::Secret;
+pub use time::{NotATime, UnixTime};

@@ -1,6 +1,6 @@
 //! Writing items one after another.
 
-use super::form::{ARRAY, BREAK, BYTES, INDEFINITE, MAP, NEGATIVE, NULL, TEXT, UNSIGNED};
+use super::form::{ARRAY, BREAK, BYTES, INDEFINITE, MAP, NULL, TEXT, UNSIGNED};
 
 /// Writes numbers and lengths in their shortest form.
 #[derive(Debug, Default)]
@@ -80,9 +80,10 @@ impl Writer {
         self
     }
 
-    /// -1 - `value`.
-    pub fn negative(&mut self, value: u64) -> &mut Self {
-        self.head(NEGATIVE, value)
+    /// An item that was encoded before, as it is.
+    pub fn encoded(&mut self, item: &[u8]) -> &mut Self {
+        self.0.extend(item);
+        self
     }
 
     /// `null`.
