@@ -1,12 +1,39 @@
-//! The one ioctl of the driver (`include/uapi/linux/nsm.h`).
+//! The platform's module: `/dev/nsm` and the one ioctl of its driver (`include/uapi/linux/nsm.h`).
 #![expect(unsafe_code, reason = "ioctl(2) has no safe wrapper")]
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
 
-/// Largest request and answer of the driver, bytes. A longer answer would be cut without a word.
-const MAX_REQUEST: usize = 0x1000;
-const MAX_RESPONSE: usize = 0x3000;
+use super::{MAX_REQUEST, MAX_RESPONSE, SecurityModule};
+
+/// The open device. Whoever has it can have documents made, so it is never passed on to a container.
+#[derive(Debug)]
+pub struct Device(OwnedFd);
+
+impl Device {
+    /// Opens the device.
+    ///
+    /// # Errors
+    ///
+    /// As open(2).
+    pub fn open_at(path: &Path) -> io::Result<Self> {
+        let file = std::fs::File::options().read(true).write(true).open(path)?;
+        Ok(Self(file.into()))
+    }
+}
+
+impl From<OwnedFd> for Device {
+    fn from(device: OwnedFd) -> Self {
+        Self(device)
+    }
+}
+
+impl SecurityModule for Device {
+    fn exchange(&self, request: &[u8]) -> io::Result<Vec<u8>> {
+        call(&self.0, request)
+    }
+}
 
 /// `struct nsm_iovec`.
 #[repr(C)]
@@ -25,13 +52,11 @@ struct NsmRaw {
 nix::ioctl_readwrite!(nsm_raw, 0x0a, 0, NsmRaw);
 
 /// Sends a request and returns the answer. The driver takes one at a time, and waits up to 120 s for the device.
-pub(super) fn call(device: &OwnedFd, request: &[u8]) -> io::Result<Vec<u8>> {
-    if request.len() > MAX_REQUEST {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the request is longer than 4096 bytes",
-        ));
-    }
+fn call(device: &OwnedFd, request: &[u8]) -> io::Result<Vec<u8>> {
+    debug_assert!(
+        request.len() <= MAX_REQUEST,
+        "checked by the caller; the driver says EMSGSIZE"
+    );
     let mut response = vec![0; MAX_RESPONSE];
     let mut message = NsmRaw {
         request: NsmIovec {

@@ -5,7 +5,7 @@ use super::NsmError;
 use crate::cbor::{Value, Writer, decode};
 
 /// Bytes of a PCR (SHA-384).
-const PCR_BYTES: usize = 48;
+pub const PCR_BYTES: usize = 48;
 
 /// Value of a PCR.
 pub type PcrValue = [u8; PCR_BYTES];
@@ -32,18 +32,33 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    pub(super) const ALL: [Self; 8] = [
+        Self::InvalidArgument,
+        Self::InvalidIndex,
+        Self::InvalidResponse,
+        Self::ReadOnlyIndex,
+        Self::InvalidOperation,
+        Self::BufferTooSmall,
+        Self::InputTooLarge,
+        Self::InternalError,
+    ];
+
+    /// As it is written on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "InvalidArgument",
+            Self::InvalidIndex => "InvalidIndex",
+            Self::InvalidResponse => "InvalidResponse",
+            Self::ReadOnlyIndex => "ReadOnlyIndex",
+            Self::InvalidOperation => "InvalidOperation",
+            Self::BufferTooSmall => "BufferTooSmall",
+            Self::InputTooLarge => "InputTooLarge",
+            Self::InternalError => "InternalError",
+        }
+    }
+
     fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "InvalidArgument" => Self::InvalidArgument,
-            "InvalidIndex" => Self::InvalidIndex,
-            "InvalidResponse" => Self::InvalidResponse,
-            "ReadOnlyIndex" => Self::ReadOnlyIndex,
-            "InvalidOperation" => Self::InvalidOperation,
-            "BufferTooSmall" => Self::BufferTooSmall,
-            "InputTooLarge" => Self::InputTooLarge,
-            "InternalError" => Self::InternalError,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|code| code.name() == name)
     }
 }
 
@@ -72,7 +87,7 @@ pub struct Pcr {
 }
 
 /// What is asked.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request<'a> {
     DescribeNsm,
     DescribePcr {
@@ -232,4 +247,4 @@ fn pcr(body: &Value<'_>) -> Result<PcrValue, NsmError> {
 
 #[cfg(test)]
 #[path = "tests.rs"]
-mod tests;
+pub(super) mod tests;

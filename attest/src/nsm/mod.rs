@@ -1,15 +1,33 @@
-//! The Nitro Security Module: `/dev/nsm` and its protocol (`aws-nitro-enclaves-nsm-api`). One request is one CBOR item, and
-//! so is its answer. The device is the platform's, which is trusted; its answers are checked all the same.
+//! The Nitro Security Module and its protocol (`aws-nitro-enclaves-nsm-api`). One request is one CBOR item, and so is its
+//! answer: that exchange is all that a [`SecurityModule`] does, and [`Nsm`] is everything that is asked of one. The
+//! platform's module is trusted; its answers are checked all the same.
 
 mod device;
+#[cfg(feature = "software")]
+mod faulty;
+mod measure;
 mod message;
+#[cfg(test)]
+mod oracle;
+#[cfg(feature = "software")]
+mod remote;
+#[cfg(feature = "software")]
+mod software;
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
-pub use message::{Description, ErrorCode, Pcr, PcrValue};
+pub use device::Device;
+#[cfg(feature = "software")]
+pub use faulty::{Fault, FaultyModule};
+pub use measure::MeasureError;
+pub use message::{Description, ErrorCode, PCR_BYTES, Pcr, PcrValue};
+#[cfg(feature = "software")]
+pub use remote::{RemoteModule, serve};
+#[cfg(feature = "software")]
+pub use software::{Platform, SoftwareModule};
 
 use crate::cbor::CborError;
 use message::{Request, Response};
@@ -20,6 +38,13 @@ pub const PATH: &str = "/dev/nsm";
 pub const MAX_USER_DATA: usize = 512;
 /// Most bytes of `public_key` in a document.
 pub const MAX_PUBLIC_KEY: usize = 1024;
+
+/// Largest request of the driver, bytes.
+const MAX_REQUEST: usize = 0x1000;
+/// Largest answer of the driver, bytes. A longer one would be cut without a word.
+const MAX_RESPONSE: usize = 0x3000;
+/// Fewest random bytes of which we believe that they are not all the same by chance.
+const ENOUGH_RANDOM: usize = 16;
 
 /// Why the module did not do what it was asked.
 #[derive(Debug)]
@@ -50,11 +75,33 @@ impl fmt::Display for NsmError {
 
 impl std::error::Error for NsmError {}
 
-/// An open security module. Its process alone can use it; the node itself is hidden from containers.
+/// Something that answers the requests of the protocol: the device, or a stand-in for it. Bytes in and bytes out, so a
+/// stand-in is asked exactly what the device is asked, and answers through the same parser.
+pub trait SecurityModule: fmt::Debug + Send + Sync {
+    /// Sends one request of at most 4096 bytes and returns its answer.
+    ///
+    /// # Errors
+    ///
+    /// The module cannot be reached. A refusal is an answer.
+    fn exchange(&self, request: &[u8]) -> io::Result<Vec<u8>>;
+}
+
+impl<M: SecurityModule + ?Sized> SecurityModule for Arc<M> {
+    fn exchange(&self, request: &[u8]) -> io::Result<Vec<u8>> {
+        (**self).exchange(request)
+    }
+}
+
+/// A security module, and what it can be asked.
 #[derive(Debug)]
-pub struct Nsm(OwnedFd);
+pub struct Nsm(Box<dyn SecurityModule>);
 
 impl Nsm {
+    /// Asks this module.
+    pub fn new(module: impl SecurityModule + 'static) -> Self {
+        Self(Box::new(module))
+    }
+
     /// Opens the device.
     ///
     /// # Errors
@@ -70,12 +117,15 @@ impl Nsm {
     ///
     /// As open(2).
     pub fn open_at(path: &Path) -> io::Result<Self> {
-        let file = std::fs::File::options().read(true).write(true).open(path)?;
-        Ok(Self(file.into()))
+        Device::open_at(path).map(Self::new)
     }
 
     fn call(&self, request: &Request<'_>) -> Result<Response, NsmError> {
-        let answer = device::call(&self.0, &request.encode()).map_err(NsmError::Device)?;
+        let request = request.encode();
+        if request.len() > MAX_REQUEST {
+            return Err(NsmError::TooLong("the request", MAX_REQUEST));
+        }
+        let answer = self.0.exchange(&request).map_err(NsmError::Device)?;
         Response::decode(&answer)
     }
 
@@ -174,10 +224,17 @@ impl Nsm {
     ///
     /// # Errors
     ///
-    /// [`NsmError`] says why.
+    /// [`NsmError::Unexpected`] when they are too few, or all the same.
     pub fn random(&self) -> Result<Vec<u8>, NsmError> {
         match self.call(&Request::GetRandom)? {
-            Response::GetRandom(random) if !random.is_empty() => Ok(random),
+            Response::GetRandom(random) if random.len() >= ENOUGH_RANDOM => {
+                let same = random.iter().all(|byte| Some(byte) == random.first());
+                if same {
+                    return Err(NsmError::Unexpected("randomness: its bytes are all the same"));
+                }
+                Ok(random)
+            }
+            Response::GetRandom(_) => Err(NsmError::Unexpected("randomness: there are too few bytes")),
             _ => Err(NsmError::Unexpected("GetRandom")),
         }
     }

@@ -1,7 +1,7 @@
 use super::*;
 
 /// Line of the vectors → bytes. The vectors are not part of the repository: `CLOISTER_VECTORS` says where they are.
-fn vectors() -> Option<Vec<(String, Vec<u8>)>> {
+pub(in crate::nsm) fn vectors() -> Option<Vec<(String, Vec<u8>)>> {
     let Some(directory) = std::env::var_os("CLOISTER_VECTORS") else {
         println!("SKIPPED: CLOISTER_VECTORS is not set: the NSM codec is not compared with the reference");
         return None;

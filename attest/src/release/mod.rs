@@ -24,19 +24,19 @@
 //! it answers and for no other. `aad` is empty: there is one message, and `info` has it all (RFC 9180 section 8.1).
 
 mod binding;
-mod exchange;
 mod message;
 mod name;
+mod pending;
 mod refusal;
 mod set;
 
 pub use binding::{ANSWER_LABEL, Attested, BUNDLE_DIGEST_BYTES, Binding, BindingError, Claim, LABEL};
-pub use exchange::{Exchange, ReleaseError};
 pub use message::{
     MAX_ANSWER, MAX_DOCUMENT, MAX_REQUEST, MessageError, NONCE_BYTES, Nonce, NonceAnswer, NonceRequest,
     SecretsAnswer, SecretsRequest,
 };
 pub use name::{Application, InvalidName, MAX_NAME, MAX_NAMES, Names, SecretName};
+pub use pending::{Pending, ReleaseError};
 pub use refusal::{MAX_TEXT, Refusal, RefusalCode, SafeText};
 pub use set::{SetError, decode_set, encode_set};
 

@@ -39,14 +39,14 @@ impl fmt::Display for ReleaseError {
 impl std::error::Error for ReleaseError {}
 
 /// A request for secrets that has not been answered.
-pub struct Exchange {
+pub struct Pending {
     key: ReceiverKey,
     nonce: Nonce,
     binding: Binding,
     names: Names,
 }
 
-impl Exchange {
+impl Pending {
     /// Makes the key of this request.
     ///
     /// # Errors
@@ -85,8 +85,8 @@ impl Exchange {
         Ok(self.request_with(document))
     }
 
-    /// The request with a document that somebody else asked for, with [`Exchange::public_key`], the nonce and
-    /// [`Exchange::binding`].
+    /// The request with a document that somebody else asked for, with [`Pending::public_key`], the nonce and
+    /// [`Pending::binding`].
     pub fn request_with(&self, document: Vec<u8>) -> SecretsRequest {
         SecretsRequest {
             document,
