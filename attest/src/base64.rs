@@ -4,11 +4,12 @@
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Characters that `bytes` bytes become.
-pub(crate) const fn encoded_length(bytes: usize) -> usize {
+pub const fn encoded_length(bytes: usize) -> usize {
     bytes.div_ceil(3) * 4
 }
 
-pub(crate) fn encode(bytes: &[u8]) -> String {
+/// Four characters for every three bytes, the last ones with padding.
+pub fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(encoded_length(bytes.len()));
     for group in bytes.chunks(3) {
         let held =
@@ -24,7 +25,7 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
 }
 
 /// `None`: another alphabet, white space, no padding, or bits behind the last byte (RFC 4648 section 3.5).
-pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+pub fn decode(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(4) {
         return None;
     }

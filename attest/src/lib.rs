@@ -4,7 +4,7 @@
 //! `unsafe` is in `nsm::device` only. The enclave asks for documents and never verifies one, so `document` is behind the
 //! feature `verify`, and making documents without a security module behind `software`.
 
-mod base64;
+pub mod base64;
 pub mod cbor;
 #[cfg(feature = "verify")]
 pub mod document;

@@ -72,7 +72,10 @@ impl Policy {
     /// Demands that a PCR has this value, or one of the others that were given for it.
     #[must_use]
     pub fn pcr(mut self, index: u8, value: PcrValue) -> Self {
-        self.pcrs.entry(index).or_default().push(value);
+        let allowed = self.pcrs.entry(index).or_default();
+        if !allowed.contains(&value) {
+            allowed.push(value);
+        }
         self
     }
 
