@@ -3,7 +3,11 @@
 use std::path::Path;
 use std::{fs, io};
 
+use attest::nsm::Nsm;
 use manifest_sync::config::{self, EnclaveConfig};
+use manifest_sync::reject::Rejection;
+use manifest_sync::trust::TrustPolicy;
+use manifest_sync::trust::policy::Authority;
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, umask};
 
@@ -71,10 +75,11 @@ const STEPS: &[Step] = &[
         need: Need::Required,
         run: sys::module::load_all,
     },
+    // A kernel without sysfs does not say.
     Step {
-        name: "draw entropy from the security module",
-        need: Need::Required,
-        run: security_module::greet,
+        name: "check the clock",
+        need: Need::Optional,
+        run: security_module::check_clock,
     },
     Step {
         name: "bring lo up",
@@ -102,6 +107,10 @@ pub(crate) struct Booted {
     pub(crate) owners: Owners,
     /// The cgroup hierarchy, when this machine has one for us.
     pub(crate) cgroups: Option<Cgroups>,
+    /// Which bundles may run.
+    pub(crate) policy: TrustPolicy,
+    /// The security module, when this machine has one.
+    pub(crate) module: Option<Nsm>,
 }
 
 /// Why the boot ended.
@@ -113,6 +122,10 @@ pub(crate) enum BootError {
     ReadConfig(io::Error),
     /// The configuration is invalid.
     ParseConfig(serde_json::Error),
+    /// The trust policy cannot be read.
+    ReadPolicy(io::Error),
+    /// The trust policy is invalid.
+    ParsePolicy(Rejection),
 }
 
 impl std::fmt::Display for BootError {
@@ -121,6 +134,8 @@ impl std::fmt::Display for BootError {
             Self::Step(name, error) => write!(f, "cannot {name}: {error}"),
             Self::ReadConfig(error) => write!(f, "cannot read {}: {error}", config::PATH),
             Self::ParseConfig(error) => write!(f, "{} is invalid: {error}", config::PATH),
+            Self::ReadPolicy(error) => write!(f, "cannot read {}: {error}", config::POLICY_PATH),
+            Self::ParsePolicy(rejection) => write!(f, "{} is invalid: {rejection}", config::POLICY_PATH),
         }
     }
 }
@@ -134,8 +149,15 @@ pub(crate) fn boot() -> Result<Booted, BootError> {
             Err(error) => return Err(BootError::Step(step.name, error)),
         }
     }
+    let module =
+        security_module::open().map_err(|error| BootError::Step("use the security module", error))?;
     let bytes = fs::read(config::PATH).map_err(BootError::ReadConfig)?;
     let config = serde_json::from_slice(&bytes).map_err(BootError::ParseConfig)?;
+    let bytes = fs::read(config::POLICY_PATH).map_err(BootError::ReadPolicy)?;
+    let policy = TrustPolicy::parse(&bytes).map_err(BootError::ParsePolicy)?;
+    if policy.authority == Authority::Any {
+        log::warn!("boot: the policy lets everybody say what runs here: it is for development");
+    }
     let cgroups = Cgroups::set_up()
         .inspect_err(|error| log::info!("boot: no resource is limited: {error}"))
         .ok();
@@ -143,6 +165,8 @@ pub(crate) fn boot() -> Result<Booted, BootError> {
         config,
         owners: owners(),
         cgroups,
+        policy,
+        module,
     })
 }
 

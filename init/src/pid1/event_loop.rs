@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
+use attest::nsm::Nsm;
 use cloister_init::supervisor::action::Action;
 use cloister_init::supervisor::event::{Event, Pid};
 use cloister_init::supervisor::time::Time;
@@ -19,6 +20,7 @@ use manifest_sync::plan::Plan;
 use manifest_sync::protocol::FromEnclave;
 use manifest_sync::protocol::session::Sessions;
 use manifest_sync::status;
+use manifest_sync::trust::TrustPolicy;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc::{self, Sender};
 
@@ -51,6 +53,8 @@ pub(super) struct Pid1 {
     pub(super) boot_id: String,
     pub(super) owners: Owners,
     pub(super) cgroups: Option<Cgroups>,
+    pub(super) policy: TrustPolicy,
+    pub(super) module: Option<Nsm>,
     pub(super) children: BTreeMap<Pid, Child>,
     pub(super) services: Services,
     pub(super) images: Images,
@@ -60,6 +64,8 @@ pub(super) struct Pid1 {
     pub(super) connections: Connections,
     pub(super) journal: Journal,
     pub(super) finish: Option<Finish>,
+    /// Set when the enclave has to end although its Pod has not.
+    pub(super) failure: Option<ExitCode>,
     pub(super) reaped: u64,
     pub(super) refused: u64,
     pub(super) facts: Sender<Input>,
@@ -117,6 +123,12 @@ pub(crate) async fn run(booted: Booted) -> ExitCode {
             Some(wish) = wishes_inbox.recv() => wish,
         };
         pid1.handle(input);
+        if let Some(code) = pid1.failure {
+            let said =
+                async { while !matches!(wishes_inbox.recv().await, None | Some(Input::ControlClosed(_))) {} };
+            let _ = tokio::time::timeout(LAST_WORDS, said).await;
+            return code;
+        }
         if pid1.is_over() {
             return ExitCode::Finished;
         }
@@ -191,12 +203,15 @@ impl Pid1 {
             services: Services::new(&booted.config, surroundings.clone(), key.clone(), data),
             images: Images::new(surroundings, facts.clone()),
             cgroups: booted.cgroups,
+            policy: booted.policy,
+            module: booted.module,
             logs: Rc::new(RefCell::new(LogStore::new(booted.config.log_ring_bytes))),
             log_streams: 0,
             sessions: Sessions::new(key, booted.config.takeover),
             connections: Connections::default(),
             journal: Journal::default(),
             finish: None,
+            failure: None,
             reaped: 0,
             refused: 0,
             facts,
@@ -347,6 +362,8 @@ impl Pid1 {
     }
 }
 
+/// How long the host may take to read why the enclave ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// A deadline that never comes: a century.
 const NEVER_MS: u64 = 100 * 365 * 24 * 3_600_000;
 

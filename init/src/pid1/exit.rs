@@ -14,6 +14,10 @@ pub(crate) enum ExitCode {
     Listen = 102,
     /// The event loop lost a source it cannot live without.
     EventLoop = 103,
+    /// The trust policy is absent or invalid.
+    Policy = 104,
+    /// The bundle could not be measured.
+    Measurement = 105,
 }
 
 impl ExitCode {
@@ -25,6 +29,8 @@ impl ExitCode {
             Self::Configuration => "the configuration is absent or invalid",
             Self::Listen => "the control listener cannot be bound",
             Self::EventLoop => "an event source was lost",
+            Self::Policy => "the trust policy is absent or invalid",
+            Self::Measurement => "the bundle could not be measured",
         }
     }
 }

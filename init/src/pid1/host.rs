@@ -9,11 +9,14 @@ use manifest_sync::protocol::session::Decision;
 use manifest_sync::protocol::{Counters, FromEnclave, RefusedReason, VERSION, enclave};
 use manifest_sync::reject::{Finding, Rejection};
 use manifest_sync::resources::ResourcesPlan;
+use manifest_sync::trust::{self, VerifiedBundle};
 
 use super::control::{self, LogRequest};
 use super::event_loop::Pid1;
+use super::exit::ExitCode;
 use super::finish::Audience;
 use super::input::{ConnectionId, Input};
+use super::measure;
 use crate::sys::{fd, proc};
 
 const FOREIGN: &str = "this enclave has another controller: present its session key, or stop the other one";
@@ -186,26 +189,49 @@ impl Pid1 {
     }
 
     pub(super) fn apply(&mut self, id: ConnectionId, bundle: &[u8]) {
-        let answer = match Plan::from_bundle_bytes(bundle) {
-            Err(rejection) => FromEnclave::Rejected { rejection },
-            Ok((plan, mut warnings)) => match &self.plan {
-                Some(running) if running.digest != plan.digest => FromEnclave::Rejected {
+        let answer = match trust::verify(bundle, &self.policy) {
+            Err(error) => {
+                log::warn!("refused a bundle: {error}");
+                FromEnclave::Rejected {
+                    rejection: error.into(),
+                }
+            }
+            Ok(verified) => match &self.plan {
+                Some(running) if running.digest != verified.digest() => FromEnclave::Rejected {
                     rejection: already_running(&running.name),
                 },
                 Some(_) => FromEnclave::Applied {
-                    digest: plan.digest.to_string(),
-                    warnings,
+                    digest: verified.digest().to_string(),
+                    warnings: verified.warnings().to_vec(),
                 },
-                None => {
-                    warnings.extend(self.unenforced(&plan));
-                    let digest = plan.digest.to_string();
-                    self.connections
-                        .send(id, &FromEnclave::Applied { digest, warnings });
-                    return self.accept(plan);
-                }
+                None => return self.accept_first(id, verified),
             },
         };
         self.connections.send(id, &answer);
+    }
+
+    /// Measures, then runs. What cannot be measured does not run, and neither does anything else here afterwards: the
+    /// registers are no longer what a verifier expects.
+    fn accept_first(&mut self, id: ConnectionId, verified: VerifiedBundle) {
+        let measured = match &self.module {
+            Some(module) => measure::measure(module, verified.measurements()),
+            None => Ok(()),
+        };
+        if let Err(error) = measured {
+            log::error!("cannot measure the bundle: {error}");
+            let message = format!("the bundle cannot be measured, so this enclave ends: {error}");
+            let rejection = Rejection::of("enclave", message);
+            self.connections.send(id, &FromEnclave::Rejected { rejection });
+            self.connections.close(id);
+            self.failure = Some(ExitCode::Measurement);
+            return;
+        }
+        let mut warnings = verified.warnings().to_vec();
+        warnings.extend(self.unenforced(verified.plan()));
+        let digest = verified.digest().to_string();
+        self.connections
+            .send(id, &FromEnclave::Applied { digest, warnings });
+        self.accept(verified.into_plan());
     }
 
     pub(super) fn accept(&mut self, mut plan: Plan) {

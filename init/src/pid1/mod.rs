@@ -17,6 +17,7 @@ mod journal;
 mod layout;
 mod log_store;
 mod managed_file;
+mod measure;
 mod process;
 mod security_module;
 mod service;
@@ -44,6 +45,7 @@ pub(crate) fn main() -> std::process::ExitCode {
             let code = match error {
                 boot::BootError::Step(..) => ExitCode::Boot,
                 boot::BootError::ReadConfig(_) | boot::BootError::ParseConfig(_) => ExitCode::Configuration,
+                boot::BootError::ReadPolicy(_) | boot::BootError::ParsePolicy(_) => ExitCode::Policy,
             };
             // Without PID 1 the kernel panics, and its last words would hide ours.
             let end = if sys::proc::is_machine() {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use manifest_sync::config::{self, EnclaveConfig, End, Takeover};
 use manifest_sync::link::Address;
+use manifest_sync::trust::TrustPolicy;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, umask};
@@ -116,10 +117,10 @@ fn fill(root: &Path, init: &Path) -> io::Result<()> {
         heartbeat: false,
         ..EnclaveConfig::machine()
     };
-    fs::write(
-        root.join(config::PATH.trim_start_matches('/')),
-        serde_json::to_vec_pretty(&configuration)?,
-    )
+    let place = |path: &str| root.join(path.trim_start_matches('/'));
+    fs::write(place(config::PATH), serde_json::to_vec_pretty(&configuration)?)?;
+    // An enclave that protects nothing has nothing to keep anybody from.
+    fs::write(place(config::POLICY_PATH), TrustPolicy::DEVELOPMENT)
 }
 
 fn bind(source: &Path, target: &Path) -> io::Result<()> {
