@@ -1,31 +1,44 @@
-//! Goes through the protocol of `/dev/nsm` once and prints what it finds, one fact a line, for the tests in a virtual
-//! machine. It extends and locks PCRs, so it is of no use anywhere else.
+//! Prints what it finds at `/dev/nsm`, one fact a line, for the tests in a virtual machine: with `protocol` it makes every
+//! request once, which leaves no register for a bundle; with `measured` it looks at what PID 1 has made of them.
 
 use std::error::Error;
 
 use attest::nsm::{ErrorCode, Nsm, NsmError};
 use ring::digest::{Context, SHA384};
 
-/// The first PCR that is the enclave's own.
-const OWN: u16 = 16;
+/// A PCR that nobody measures into.
+const OWN: u16 = 20;
 /// Where the kernel says which source of entropy it uses.
 const RNG: &str = "/sys/devices/virtual/misc/hw_random/rng_current";
 /// The Pod's cgroup, which is there once a Pod was accepted.
 const POD: &str = "/sys/fs/cgroup/pod";
 
 fn main() {
-    match probe() {
+    let mode = std::env::args().nth(1);
+    let done = match mode.as_deref() {
+        Some("protocol") => protocol(),
+        Some("measured") => measured(),
+        other => Err(format!("no mode {other:?}").into()),
+    };
+    match done {
         Ok(()) => println!("probe: done"),
         Err(error) => println!("probe: failed: {error}"),
     }
-    show_pod();
+    notify();
     // A base service that ends is started again, and PCRs are locked by now.
     loop {
         std::thread::park();
     }
 }
 
-fn probe() -> Result<(), Box<dyn Error>> {
+/// Tells PID 1 that we are ready.
+fn notify() {
+    let number = std::env::var("NOTIFY_FD").unwrap_or_default();
+    let _ = std::fs::write(format!("/proc/self/fd/{number}"), "1");
+}
+
+/// Every request once, on registers that nobody has used.
+fn protocol() -> Result<(), Box<dyn Error>> {
     let nsm = Nsm::open()?;
     let description = nsm.describe()?;
     println!("probe: {} PCRs of {}", description.max_pcrs, description.digest);
@@ -67,14 +80,34 @@ fn probe() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn show_pod() {
+/// What the registers hold once PID 1 has measured a bundle.
+fn measured() -> Result<(), Box<dyn Error>> {
+    let nsm = Nsm::open()?;
+    notify();
     while std::fs::metadata(POD).is_err() {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
+    for index in [16, 17, 18, 31] {
+        let pcr = nsm.describe_pcr(index)?;
+        println!("probe: PCR{index} {} {}", lock(pcr.locked), hex(&pcr.value));
+        println!(
+            "probe: extend of PCR{index}: {}",
+            refusal(nsm.extend_pcr(index, b"more"))
+        );
+    }
+    println!("probe: {} PCRs are locked", nsm.describe()?.locked_pcrs.len());
+    println!(
+        "probe: device node is there: {}",
+        std::fs::metadata(attest::nsm::PATH).is_ok()
+    );
     for name in ["cpu.max", "cpu.weight", "memory.max", "pids.max"] {
         let value = std::fs::read_to_string(format!("{POD}/{name}"));
-        println!("pod: {name} {}", value.as_deref().map_or("absent", str::trim));
+        println!(
+            "probe: pod {name} {}",
+            value.as_deref().map_or("absent", str::trim)
+        );
     }
+    Ok(())
 }
 
 fn lock(locked: bool) -> &'static str {

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: builds what the end-to-end tests run, runs every test, prints one summary.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
@@ -42,7 +42,8 @@ fn in_machines(filter: &[String]) -> Result<ExitCode> {
     let variables = product()?;
     let image = eif::Options::default();
     eif::build(&image)?;
-    let probe = probe()?;
+    let program = build::example("attest", "nsm-probe")?;
+    let probes = [probe(&program, "protocol")?, probe(&program, "measured")?];
     let mut cargo = Command::new("cargo");
     cargo.args(["test", "--locked", "--package", "tests", "--no-fail-fast"]);
     for name in IN_A_MACHINE {
@@ -54,27 +55,27 @@ fn in_machines(filter: &[String]) -> Result<ExitCode> {
         .args(["--", "--nocapture", "--test-threads=2"])
         .envs(variables)
         .env("CLOISTER_EIF", &image.out)
-        .env("CLOISTER_PROBE_EIF", &probe)
+        .env("CLOISTER_PROTOCOL_EIF", &probes[0])
+        .env("CLOISTER_MEASURED_EIF", &probes[1])
         .env("CLOISTER_KERNEL", &parts.kernel)
         .env("CLOISTER_QEMU", &parts.qemu)
         .env("CLOISTER_VHOST_DEVICE_VSOCK", &parts.vhost);
     count(cargo)
 }
 
-/// The image of the product with a base service that goes through the protocol of the security module.
-fn probe() -> Result<PathBuf> {
-    let program = build::example("attest", "nsm-probe")?;
+/// The image of the product with a base service that looks at the security module.
+fn probe(program: &Path, mode: &str) -> Result<PathBuf> {
     let mut options = eif::Options {
-        out: build::directory().join("nsm-probe.eif"),
+        out: build::directory().join(format!("nsm-probe-{mode}.eif")),
         name: "nsm-probe".to_owned(),
-        files: vec![(program, "/usr/bin/nsm-probe".to_owned())],
+        files: vec![(program.to_owned(), "/usr/bin/nsm-probe".to_owned())],
         ..eif::Options::default()
     };
     options.config.services.push(ServiceConfig {
         name: "nsm-probe".to_owned(),
-        command: vec!["/usr/bin/nsm-probe".to_owned()],
+        command: vec!["/usr/bin/nsm-probe".to_owned(), mode.to_owned()],
         uid: 0,
-        notify: false,
+        notify: true,
     });
     eif::build(&options)?;
     Ok(options.out)

@@ -64,6 +64,8 @@ pub(super) struct Pid1 {
     pub(super) connections: Connections,
     pub(super) journal: Journal,
     pub(super) finish: Option<Finish>,
+    /// A bundle that came before all base services were ready.
+    pub(super) pending: Option<(ConnectionId, Vec<u8>)>,
     /// Set when the enclave has to end although its Pod has not.
     pub(super) failure: Option<ExitCode>,
     pub(super) reaped: u64,
@@ -123,6 +125,7 @@ pub(crate) async fn run(booted: Booted) -> ExitCode {
             Some(wish) = wishes_inbox.recv() => wish,
         };
         pid1.handle(input);
+        pid1.apply_pending();
         if let Some(code) = pid1.failure {
             let said =
                 async { while !matches!(wishes_inbox.recv().await, None | Some(Input::ControlClosed(_))) {} };
@@ -211,6 +214,7 @@ impl Pid1 {
             connections: Connections::default(),
             journal: Journal::default(),
             finish: None,
+            pending: None,
             failure: None,
             reaped: 0,
             refused: 0,

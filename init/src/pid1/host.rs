@@ -107,7 +107,10 @@ impl Pid1 {
             return self.turn_away(id, RefusedReason::NotYourSession, SUPERSEDED.to_owned());
         }
         match input {
-            enclave::Input::Apply { bundle } => self.apply(id, &bundle),
+            enclave::Input::Apply { bundle } => {
+                self.pending = Some((id, bundle));
+                self.apply_pending();
+            }
             enclave::Input::BlobUnavailable { request, message } => {
                 if let Err(error) = self.images.unavailable(request, &message) {
                     log::info!("blob request {request}: {error}");
@@ -188,7 +191,16 @@ impl Pid1 {
         }
     }
 
-    pub(super) fn apply(&mut self, id: ConnectionId, bundle: &[u8]) {
+    /// A bundle waits until the enclave is complete: base services are part of what is attested.
+    pub(super) fn apply_pending(&mut self) {
+        if self.supervisor.services_are_ready()
+            && let Some((id, bundle)) = self.pending.take()
+        {
+            self.apply(id, &bundle);
+        }
+    }
+
+    fn apply(&mut self, id: ConnectionId, bundle: &[u8]) {
         let answer = match trust::verify(bundle, &self.policy) {
             Err(error) => {
                 log::warn!("refused a bundle: {error}");

@@ -333,7 +333,8 @@ impl Supervisor {
         }
     }
 
-    fn services_are_ready(&self) -> bool {
+    /// Whether all base services run and are ready.
+    pub fn services_are_ready(&self) -> bool {
         self.services.iter().all(Service::is_ready)
     }
 

@@ -4,11 +4,11 @@ use manifest_sync::status::{ContainerState, ContainerStatus};
 use serde_json::{Value, json};
 use tests::{Up, guest, pod};
 
-use crate::{lines_of, machine, probe, says, with};
+use crate::{lines_of, machine, measured, says, with};
 
 #[test]
 fn cgroups_hold_what_a_kubelet_would_write() {
-    let product = probe();
+    let product = measured();
     let resources = |requests: Value, limits: Value| json!({"requests": requests, "limits": limits});
     let app = with(
         guest("app", &["cgroup"]),
@@ -47,12 +47,12 @@ fn cgroups_hold_what_a_kubelet_would_write() {
     for line in ["cpu.max 50000 100000", "cpu.weight 59", "memory.max 67108864"] {
         says(&text, line);
     }
-    let console = up.wait_console("pod: pids.max");
+    let console = up.wait_console("probe: pod pids.max");
     // The sums over both containers: 2 CPUs, 160 MiB, and 750m of requests.
     for line in [
-        "pod: cpu.max 200000 100000",
-        "pod: cpu.weight 30",
-        "pod: memory.max 167772160",
+        "probe: pod cpu.max 200000 100000",
+        "probe: pod cpu.weight 30",
+        "probe: pod memory.max 167772160",
     ] {
         says(&console, line);
     }
@@ -64,8 +64,8 @@ fn cgroups_hold_what_a_kubelet_would_write() {
         json!({"limits": {"memory": "64Mi"}}),
     );
     let up = Up::start(&product, &[pod(json!({"containers": [free, side]}))], &[]);
-    let console = up.wait_console("pod: pids.max");
-    for line in ["pod: cpu.max max 100000", "pod: memory.max max"] {
+    let console = up.wait_console("probe: pod pids.max");
+    for line in ["probe: pod cpu.max max 100000", "probe: pod memory.max max"] {
         says(&console, line);
     }
 }

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 use tests::{Backend, Product, Up, product, wait_for};
 
+/// Exit code of `host-proxy up` when the bundle was rejected.
+pub(crate) const REJECTED: i32 = 65;
 /// Exit code of `host-proxy up` when the enclave is gone without a word.
 pub(crate) const DIED: i32 = 70;
 
@@ -39,9 +41,9 @@ pub(crate) fn machine() -> Product {
     product_in(variable("CLOISTER_EIF"))
 }
 
-/// The enclave image with the base service `nsm-probe`.
-pub(crate) fn probe() -> Product {
-    product_in(variable("CLOISTER_PROBE_EIF"))
+/// The enclave image with a base service that shows what PID 1 has measured.
+pub(crate) fn measured() -> Product {
+    product_in(variable("CLOISTER_MEASURED_EIF"))
 }
 
 #[track_caller]

@@ -2,17 +2,21 @@
 
 use std::fs::File;
 
+use manifest_sync::digest::{BundleDigest, hex};
+use manifest_sync::measurement;
+use manifest_sync::trust::TrustPolicy;
 use rootfs::eif::inspect;
 use serde_json::json;
 use tests::{Up, guest, pod};
 
-use crate::{lines_of, machine, probe, says, variable};
+use crate::end::how_it_ended;
+use crate::{REJECTED, lines_of, machine, measured, product_in, says, variable};
 
 #[test]
 fn the_platform_measures_what_the_builder_printed_and_the_module_keeps_its_protocol() {
-    let product = probe();
-    let eif = variable("CLOISTER_PROBE_EIF");
-    let up = Up::start(
+    let eif = variable("CLOISTER_PROTOCOL_EIF");
+    let product = product_in(eif.clone());
+    let mut up = Up::start(
         &product,
         &[pod(json!({"containers": [guest("app", &["sleep"])]}))],
         &[],
@@ -25,7 +29,7 @@ fn the_platform_measures_what_the_builder_printed_and_the_module_keeps_its_proto
     }
     for line in [
         "probe: 32 PCRs of SHA384",
-        &format!("probe: PCR16 open {}", "0".repeat(96)),
+        &format!("probe: PCR20 open {}", "0".repeat(96)),
         "probe: extend is true",
         "probe: extend after lock: ReadOnlyIndex",
         "probe: lock of PCR0: ReadOnlyIndex",
@@ -43,6 +47,42 @@ fn the_platform_measures_what_the_builder_printed_and_the_module_keeps_its_proto
     up.wait_console("the guest has booted");
     // An image that was not started for debugging says nothing of debugging.
     assert!(!console.contains("DEBUG MODE"), "{console}");
+    // The probe has left no register to measure a bundle into, so none runs.
+    assert_eq!(up.exit_code(), REJECTED, "{}", up.stderr());
+    assert!(up.stderr().contains("cannot be measured"), "{}", up.stderr());
+    let console = up.wait_console("the bundle could not be measured (code 105)");
+    assert!(!console.contains("app: executing"), "{console}");
+    assert_eq!(how_it_ended(&up), "exit 0");
+}
+
+#[test]
+fn a_bundle_is_measured_and_every_register_locked_before_it_runs() {
+    let product = measured();
+    let up = Up::start(
+        &product,
+        &[pod(json!({"containers": [guest("app", &["sleep"])]}))],
+        &[],
+    );
+    let console = up.wait_console("probe: pod pids.max");
+    let digest = console
+        .lines()
+        .find_map(|line| line.split_once(" INFO bundle ")?.1.split_once(": Pod"));
+    let digest: BundleDigest = digest.expect("a digest").0.parse().expect("a digest");
+    let authority = measurement::authority(&TrustPolicy::development());
+    for measured in [authority, measurement::bundle(digest)] {
+        let index = measured.index;
+        says(
+            &console,
+            &format!("probe: PCR{index} locked {}", hex(&measured.value())),
+        );
+    }
+    for index in [16, 17, 18, 31] {
+        says(&console, &format!("probe: extend of PCR{index}: ReadOnlyIndex"));
+    }
+    says(&console, &format!("probe: PCR18 locked {}", "0".repeat(96)));
+    says(&console, "probe: 32 PCRs are locked");
+    says(&console, "probe: device node is there: false");
+    up.wait_running("app");
 }
 
 #[test]
