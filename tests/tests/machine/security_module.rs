@@ -9,7 +9,6 @@ use rootfs::eif::inspect;
 use serde_json::json;
 use tests::{Up, guest, pod};
 
-use crate::end::how_it_ended;
 use crate::{REJECTED, lines_of, machine, measured, product_in, says, variable};
 
 #[test]
@@ -50,9 +49,8 @@ fn the_platform_measures_what_the_builder_printed_and_the_module_keeps_its_proto
     // The probe has left no register to measure a bundle into, so none runs.
     assert_eq!(up.exit_code(), REJECTED, "{}", up.stderr());
     assert!(up.stderr().contains("cannot be measured"), "{}", up.stderr());
-    let console = up.wait_console("the bundle could not be measured (code 105)");
+    let console = up.wait_console("cannot measure the bundle: PCR16");
     assert!(!console.contains("app: executing"), "{console}");
-    assert_eq!(how_it_ended(&up), "exit 0");
 }
 
 #[test]
