@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use manifest_sync::config::EnclaveConfig;
+use manifest_sync::trust::TrustPolicy;
 use rootfs::eif::{EifBuilder, Metadata};
 use rootfs::enclave_image::EnclaveImage;
 use rootfs::initramfs::{Compression, Initramfs};
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 use tests::{Up, guest, pod};
 
 use crate::end::how_it_ended;
-use crate::{DIED, machine, product_in, variable};
+use crate::{DIED, REJECTED, machine, product_in, variable};
 
 const COMMAND_LINE: &str = "console=ttyS0 reboot=k panic=-1 quiet";
 
@@ -41,10 +42,21 @@ pub(crate) fn ramdisks(
     images: Option<&Path>,
     compression: Compression,
 ) -> Vec<PathBuf> {
+    ramdisks_with(TrustPolicy::DEVELOPMENT, init, directory, images, compression)
+}
+
+fn ramdisks_with(
+    policy: &str,
+    init: &Path,
+    directory: &Path,
+    images: Option<&Path>,
+    compression: Compression,
+) -> Vec<PathBuf> {
     let parts = EnclaveImage {
         init,
         modules: &[],
         config: &EnclaveConfig::machine(),
+        policy: policy.as_bytes(),
         files: &[],
         images,
         compression,
@@ -78,6 +90,52 @@ fn a_configuration_that_cannot_be_read_ends_the_machine_and_says_why() {
     let said = up.stderr();
     assert!(said.contains("/etc/cloister/config.json is invalid"), "{said}");
     assert!(said.contains("logRingbytes"), "{said}");
+    assert_eq!(how_it_ended(&up), "exit 0");
+}
+
+#[test]
+fn a_bundle_that_the_policy_does_not_name_is_refused() {
+    let scratch = scratch();
+    let policy = json!({
+        "apiVersion": "cloister.dev/v1", "kind": "TrustPolicy",
+        "pinned": [format!("sha384:{}", "0".repeat(96))],
+    });
+    let init = machine().init;
+    let ramdisks = ramdisks_with(
+        &policy.to_string(),
+        &init,
+        scratch.path(),
+        None,
+        Compression::None,
+    );
+    let product = product_in(image_of(scratch.path(), ramdisks));
+    let mut up = Up::start(
+        &product,
+        &[pod(json!({"containers": [guest("app", &["sleep"])]}))],
+        &[],
+    );
+    assert_eq!(up.exit_code(), REJECTED, "{}", up.stderr());
+    assert!(up.stderr().contains("pinned"), "{}", up.stderr());
+    assert!(!up.console().contains("accepted"), "{}", up.console());
+}
+
+#[test]
+fn a_machine_without_a_policy_ends_and_says_why() {
+    let scratch = scratch();
+    let ramdisks = ramdisks(&machine().init, scratch.path(), None, Compression::None);
+    let config = serde_json::to_vec(&EnclaveConfig::machine()).expect("JSON");
+    Initramfs::new()
+        .bytes("etc/cloister/config.json", 0o444, config)
+        .write(&ramdisks[1], Compression::None)
+        .expect("a ramdisk");
+    let product = product_in(image_of(scratch.path(), ramdisks));
+    let mut up = Up::start(
+        &product,
+        &[pod(json!({"containers": [guest("app", &["sleep"])]}))],
+        &[],
+    );
+    assert_eq!(up.exit_code(), DIED, "{}", up.stderr());
+    assert!(up.stderr().contains("policy.json"), "{}", up.stderr());
     assert_eq!(how_it_ended(&up), "exit 0");
 }
 
