@@ -34,7 +34,7 @@ pub struct EnclaveConfig {
     /// What PID 1 does when the Pod has ended: power off (a VM) or exit with the code (the local back-end).
     #[serde(default)]
     pub end: End,
-    /// vsock CIDs at which the parent may be, tried in this order: 3 on Nitro, 2 (`VMADDR_CID_HOST`) elsewhere.
+    /// vsock CIDs at which the parent may be, asked all at once: 3 on Nitro, 2 (`VMADDR_CID_HOST`) elsewhere.
     #[serde(default = "default_parent_cids")]
     pub parent_cids: Vec<u32>,
     /// Whether the parent is told that the enclave has booted. `nitro-cli` waits for that and ends an enclave that is

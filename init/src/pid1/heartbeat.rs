@@ -14,13 +14,24 @@ const BEAT: u8 = 0xb7;
 /// How long a parent may take. A CID that nobody has refuses at once.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Tells the parent that we have booted. A parent that does not want to know is no reason to end.
+/// Tells the parent that we have booted, wherever it is: a CID that nobody has may take seconds to say so, and must not delay
+/// the others. A parent that does not want to know is no reason to end.
 pub(super) async fn send(parent_cids: Vec<u32>) {
+    let mut tries = tokio::task::JoinSet::new();
     for cid in parent_cids {
-        match tokio::time::timeout(DEADLINE, beat(cid)).await {
-            Ok(Ok(())) => return log::info!("heartbeat: the parent at CID {cid} answered"),
-            Ok(Err(error)) => log::debug!("heartbeat: CID {cid}: {error}"),
-            Err(_) => log::debug!("heartbeat: CID {cid}: no answer"),
+        tries.spawn_local(async move {
+            let answer = tokio::time::timeout(DEADLINE, beat(cid)).await;
+            (
+                cid,
+                answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+            )
+        });
+    }
+    while let Some(tried) = tries.join_next().await {
+        match tried {
+            Ok((cid, Ok(()))) => return log::info!("heartbeat: the parent at CID {cid} answered"),
+            Ok((cid, Err(error))) => log::debug!("heartbeat: CID {cid}: {error}"),
+            Err(error) => log::debug!("heartbeat: {error}"),
         }
     }
     log::info!("heartbeat: no parent listens on port {PORT}");
