@@ -13,8 +13,14 @@ use crate::system::{has, need, root, run};
 const VERSION: &str = "0.13.2";
 /// Its instrumentation is not in stable compilers.
 const TOOLCHAIN: &str = "nightly";
-/// `rootfs/fuzz/fuzz_targets/NAME.rs`.
-const TARGETS: [&str; 2] = ["eif_inspect", "layer"];
+/// Name and crate of a target: `CRATE/fuzz/fuzz_targets/NAME.rs`.
+type Target = (&'static str, &'static str);
+const TARGETS: [Target; 4] = [
+    ("eif_inspect", "rootfs"),
+    ("layer", "rootfs"),
+    ("cbor", "attest"),
+    ("document", "attest"),
+];
 /// Seconds for each target when nobody says otherwise.
 const SECONDS: u64 = 60;
 /// Largest single allocation and memory of all, MiB: input is a few KiB, and what is read into memory is bounded.
@@ -34,9 +40,12 @@ pub(crate) fn fuzz(arguments: &[String]) -> Result<ExitCode> {
                     _ => bail!("--seconds: `{text}` is not a number above 0"),
                 };
             }
-            Value(name) => match TARGETS.into_iter().find(|target| name == **target) {
+            Value(name) => match TARGETS.into_iter().find(|(target, _)| name == **target) {
                 Some(target) => targets.push(target),
-                None => bail!("no fuzz target {name:?}: there are {}", TARGETS.join(", ")),
+                None => bail!(
+                    "no fuzz target {name:?}: there are {}",
+                    TARGETS.map(|(target, _)| target).join(", ")
+                ),
             },
             other => return Err(other.unexpected().into()),
         }
@@ -48,7 +57,7 @@ pub(crate) fn fuzz(arguments: &[String]) -> Result<ExitCode> {
     let mut failed = Vec::new();
     for target in targets {
         if !run_target(target, seconds)? {
-            failed.push(target);
+            failed.push(target.0);
         }
     }
     if failed.is_empty() {
@@ -80,8 +89,8 @@ fn prepare() -> Result<()> {
 }
 
 /// Whether no input was found that does harm.
-fn run_target(target: &str, seconds: u64) -> Result<bool> {
-    let (here, out) = (root().join("rootfs/fuzz"), root().join("target/fuzz"));
+fn run_target((target, package): Target, seconds: u64) -> Result<bool> {
+    let (here, out) = (root().join(package).join("fuzz"), root().join("target/fuzz"));
     let (corpus, artifacts) = (out.join("corpus").join(target), out.join("artifacts"));
     for directory in [&corpus, &artifacts] {
         fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
