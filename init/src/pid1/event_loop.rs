@@ -190,6 +190,11 @@ impl Pid1 {
             owners: booted.owners,
             cgroup: cgroup::system(booted.cgroups.as_ref()),
         };
+        let logs = if booted.policy.allow_clear_logs {
+            LogStore::new(booted.config.log_ring_bytes)
+        } else {
+            LogStore::withholding()
+        };
         Ok(Self {
             started: Instant::now(),
             supervisor: Supervisor::new(identity),
@@ -208,7 +213,7 @@ impl Pid1 {
             cgroups: booted.cgroups,
             policy: booted.policy,
             module: booted.module,
-            logs: Rc::new(RefCell::new(LogStore::new(booted.config.log_ring_bytes))),
+            logs: Rc::new(RefCell::new(logs)),
             log_streams: 0,
             sessions: Sessions::new(key, booted.config.takeover),
             connections: Connections::default(),

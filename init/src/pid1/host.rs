@@ -240,6 +240,7 @@ impl Pid1 {
         }
         let mut warnings = verified.warnings().to_vec();
         warnings.extend(self.unenforced(verified.plan()));
+        warnings.extend(self.withheld(verified.plan()));
         let digest = verified.digest().to_string();
         self.connections
             .send(id, &FromEnclave::Applied { digest, warnings });
@@ -266,6 +267,16 @@ impl Pid1 {
             .open_ports(ports.map(|port| port.container_port).collect());
         self.plan = Some(Rc::new(plan.clone()));
         self.step(Event::Accept(Box::new(plan)));
+    }
+
+    /// Why there are no logs, when there are none.
+    fn withheld(&self, plan: &Plan) -> Option<Finding> {
+        (!self.policy.allow_clear_logs).then(|| Finding {
+            object: format!("Pod/{}", plan.name),
+            path: "spec.containers[*]".to_owned(),
+            message: "what containers print is discarded: the trust policy does not say `allowClearLogs`"
+                .to_owned(),
+        })
     }
 
     /// What this machine cannot do for the Pod.
