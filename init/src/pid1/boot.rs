@@ -43,16 +43,22 @@ const STEPS: &[Step] = &[
         need: Need::Required,
         run: mount_proc,
     },
-    Step {
-        name: "leave the initramfs",
-        need: Need::Required,
-        run: initramfs::leave,
-    },
     // A user namespace whose parent hides parts of sysfs may not mount it; containers then get an empty /sys.
     Step {
         name: "mount /sys",
         need: Need::Optional,
         run: mount_sys,
+    },
+    // Without keyboard controller and sysfs it cannot be chosen, and need not.
+    Step {
+        name: "choose how the machine ends",
+        need: Need::Optional,
+        run: sys::power::choose_reset,
+    },
+    Step {
+        name: "leave the initramfs",
+        need: Need::Required,
+        run: initramfs::leave,
     },
     Step {
         name: "mount /dev",
@@ -63,12 +69,6 @@ const STEPS: &[Step] = &[
         name: "make mounts private",
         need: Need::Required,
         run: private_mounts,
-    },
-    // Without keyboard controller and sysfs it cannot be chosen, and need not.
-    Step {
-        name: "choose how the machine ends",
-        need: Need::Optional,
-        run: sys::power::choose_reset,
     },
     Step {
         name: "load kernel modules",

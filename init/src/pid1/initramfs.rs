@@ -75,13 +75,16 @@ fn switch() -> io::Result<Infallible> {
         let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
         mount(None::<&str>, &target, None::<&str>, read_only, None::<&str>)?;
     }
-    mount(
-        Some("/proc"),
-        &new.join("proc"),
-        None::<&str>,
-        MsFlags::MS_MOVE,
-        None::<&str>,
-    )?;
+    for mounted in ["/proc", "/sys"] {
+        let target = new.join(&mounted[1..]);
+        mount(
+            Some(mounted),
+            &target,
+            None::<&str>,
+            MsFlags::MS_MOVE,
+            None::<&str>,
+        )?;
+    }
     std::env::set_current_dir(new)?;
     mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)?;
     nix::unistd::chroot(".")?;
