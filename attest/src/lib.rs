@@ -6,6 +6,7 @@
 
 pub mod base64;
 pub mod cbor;
+pub mod cose;
 #[cfg(feature = "verify")]
 pub mod document;
 pub mod hex;

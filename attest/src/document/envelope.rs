@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use crate::cbor::{CborError, Item, Reader, Writer};
+use crate::cbor::{CborError, Item, Reader};
+use crate::cose::PROTECTED;
 
 /// Most bytes of a document. Real ones have about 5 000; the module's answer never more than 12 288.
 pub const MAX_DOCUMENT: usize = 24 * 1024;
@@ -11,8 +12,6 @@ pub const MAX_DOCUMENT: usize = 24 * 1024;
 pub const MAX_PAYLOAD: usize = 16 * 1024;
 /// Bytes of a signature: r and s.
 pub(super) const SIGNATURE_BYTES: usize = 96;
-/// `{1: -35}`: the algorithm is ES384.
-pub(super) const PROTECTED: [u8; 4] = [0xa1, 0x01, 0x38, 0x22];
 /// Tag 18 in front, which the format allows and no real document has.
 const TAG_SIGN1: u8 = 0xd2;
 
@@ -122,16 +121,4 @@ impl<'a> UnverifiedEnvelope<'a> {
         reader.finish()?;
         Ok(Self { payload, signature })
     }
-}
-
-/// What is signed: `Sig_structure` (RFC 9052, section 4.4) around the payload as it was received.
-pub(super) fn signed_bytes(payload: &[u8]) -> Vec<u8> {
-    let mut writer = Writer::new();
-    writer
-        .array(4)
-        .text("Signature1")
-        .bytes(&PROTECTED)
-        .bytes(&[])
-        .bytes(payload);
-    writer.finish()
 }

@@ -6,11 +6,12 @@ use std::fmt;
 
 use super::chain::{Certificate, Chain};
 use super::chain_error::ChainError;
-use super::envelope::{EnvelopeError, UnverifiedEnvelope, signed_bytes};
+use super::envelope::{EnvelopeError, UnverifiedEnvelope};
 use super::payload::UnverifiedPayload;
 use super::payload_error::PayloadError;
 use super::policy::{Exchange, Policy, in_debug_mode};
 use super::policy_error::PolicyError;
+use crate::cose::signed_bytes;
 use crate::nsm::PcrValue;
 use crate::time::UnixTime;
 

@@ -1,6 +1,7 @@
 //! Signing an image: COSE_Sign1 (RFC 9052) with ES384 over PCR0, and the certificate that PCR8 measures.
 
 use attest::cbor::{Value, Writer, decode};
+use attest::cose::{PROTECTED, signed_bytes};
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P384_SHA384_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey,
@@ -11,8 +12,6 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use super::EifError;
 use super::certificate::public_key;
 
-/// The protected header `{1: -35}`: ES384 (RFC 9053, table 1).
-const PROTECTED: [u8; 4] = [0xa1, 0x01, 0x38, 0x22];
 /// Index of the register that is signed.
 const SIGNED_REGISTER: u64 = 0;
 /// Fields of the section.
@@ -73,7 +72,7 @@ impl Signer {
         let payload = payload(pcr0);
         let signature = self
             .key
-            .sign(&SystemRandom::new(), &to_be_signed(&payload))
+            .sign(&SystemRandom::new(), &signed_bytes(&payload))
             .map_err(|_| EifError::Signing("the key refused to sign".to_owned()))?;
         let mut cose = Writer::new();
         cose.array(4)
@@ -95,18 +94,6 @@ fn payload(pcr0: &[u8]) -> Vec<u8> {
     payload.map(2).text("register_index").unsigned(SIGNED_REGISTER);
     payload.text("register_value").integers(pcr0);
     payload.finish()
-}
-
-/// `Sig_structure` of RFC 9052, section 4.4.
-fn to_be_signed(payload: &[u8]) -> Vec<u8> {
-    let mut writer = Writer::new();
-    writer
-        .array(4)
-        .text("Signature1")
-        .bytes(&PROTECTED)
-        .bytes(&[])
-        .bytes(payload);
-    writer.finish()
 }
 
 /// What a signature section says.
@@ -157,7 +144,7 @@ impl Signature {
 
     /// Whether it is a signature of `pcr0` by the key of its certificate. Who that is, is for the caller to judge.
     pub(super) fn is_valid_for(&self, pcr0: &[u8]) -> bool {
-        let message = to_be_signed(&self.payload);
+        let message = signed_bytes(&self.payload);
         self.payload == payload(pcr0)
             && public_key(&self.certificate).is_some_and(|point| {
                 UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point)

@@ -10,7 +10,7 @@ use ring::signature::{
 
 use super::IssueError;
 use crate::cbor::Writer;
-use crate::document::envelope::{PROTECTED, signed_bytes};
+use crate::cose::{PROTECTED, signed_bytes};
 use crate::secret::Secret;
 
 /// A key of a certificate or of a document's signer.
