@@ -10,6 +10,7 @@ pub mod cose;
 #[cfg(feature = "verify")]
 pub mod document;
 pub mod hex;
+pub mod http;
 pub mod nsm;
 mod random;
 pub mod release;

@@ -9,7 +9,6 @@ mod measure;
 mod message;
 #[cfg(test)]
 mod oracle;
-#[cfg(feature = "software")]
 mod remote;
 #[cfg(feature = "software")]
 mod software;
@@ -24,7 +23,6 @@ pub use device::Device;
 pub use faulty::{Fault, FaultyModule};
 pub use measure::MeasureError;
 pub use message::{Description, ErrorCode, PCR_BYTES, Pcr, PcrValue};
-#[cfg(feature = "software")]
 pub use remote::{RemoteModule, serve};
 #[cfg(feature = "software")]
 pub use software::{Platform, SoftwareModule};

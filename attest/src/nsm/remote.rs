@@ -1,6 +1,6 @@
-//! A software module that several processes share, as they share the device: one process holds it, the others reach it
-//! through Unix sockets. Each request and each answer is a `u32` of its length, big-endian, and its bytes. The platform's
-//! place is outside of the enclave, and so is the holder's.
+//! A module in another process, behind a Unix socket: for the local back-end, whose enclave has no device, and which proves
+//! nothing. Each request and each answer is a `u32` of its length, big-endian, and its bytes. The platform's place is
+//! outside of the enclave, and so is the holder's; several processes may share one module, as they share the device.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -89,7 +89,7 @@ fn read_frame(mut stream: &UnixStream, most: usize) -> io::Result<Option<Vec<u8>
     Ok(Some(bytes))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "software"))]
 mod tests {
     use std::sync::Arc;
     use std::thread;

@@ -15,7 +15,8 @@
 
 use std::fmt;
 
-use super::message::{Nonce, SecretsRequest};
+use super::key::BrokerKey;
+use super::message::{Nonce, SealedSet, SecretsRequest};
 use super::name::{Application, Names, SecretName};
 use super::set::{SetError, encode_set};
 use crate::seal::{self, SealError};
@@ -167,17 +168,19 @@ impl Claim {
         })
     }
 
-    /// Seals the secrets, which have to be the ones that [`Claim::names`] asks for, in its order.
+    /// Seals the secrets, which have to be the ones that [`Claim::names`] asks for, in its order, and signs what was sealed.
     ///
     /// # Errors
     ///
     /// [`SealError::TooLong`] when the set is larger than [`seal::MAX_PLAINTEXT`], and [`SealError::PublicKey`] when the
     /// enclave's key is none.
-    pub fn seal(&self, secrets: &[(SecretName, Secret)]) -> Result<Vec<u8>, SealError> {
+    pub fn seal(&self, key: &BrokerKey, secrets: &[(SecretName, Secret)]) -> Result<SealedSet, SealError> {
         let too_long = |_: SetError| SealError::TooLong("the set of secrets", seal::MAX_PLAINTEXT);
         let set = encode_set(secrets).map_err(too_long)?;
         let info = self.binding.answer_info(&self.nonce);
-        seal::seal(&self.public_key, &info, b"", set.expose())
+        let value = seal::seal(&self.public_key, &info, b"", set.expose())?;
+        let signature = key.sign(&info, &value);
+        Ok(SealedSet { value, signature })
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeOwned, Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::key::SIGNATURE_BYTES;
 use super::name::{Application, Names};
 use super::refusal::{Refusal, SafeText};
 use crate::base64;
@@ -122,12 +123,24 @@ pub struct SecretsRequest {
     pub secrets: Names,
 }
 
+/// A set of secrets as it travels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedSet {
+    /// The set, sealed to the key in the document.
+    #[serde(with = "sealed")]
+    pub value: Vec<u8>,
+    /// The broker's Ed25519 signature: over [`super::SIGNATURE_LABEL`], the `info` of the seal, and the value.
+    #[serde(with = "signature")]
+    pub signature: [u8; SIGNATURE_BYTES],
+}
+
 /// Answer to a [`SecretsRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum SecretsAnswer {
-    /// The set, sealed to the key in the document.
-    Sealed(#[serde(with = "sealed")] Vec<u8>),
+    /// The set.
+    Sealed(SealedSet),
     /// No.
     Refused(Refusal),
 }
@@ -258,6 +271,25 @@ macro_rules! base64_field {
             }
         }
     };
+}
+
+mod signature {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(
+        bytes: &[u8; SIGNATURE_BYTES],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&base64::encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<[u8; SIGNATURE_BYTES], D::Error> {
+        let Base64(bytes) = Base64::<SIGNATURE_BYTES>::deserialize(deserializer)?;
+        let bytes = bytes.try_into();
+        bytes.map_err(|_| D::Error::custom("a signature has 64 bytes"))
+    }
 }
 
 base64_field!(document, MAX_DOCUMENT);

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::binding::{BUNDLE_DIGEST_BYTES, Binding};
+use super::key::BrokerPublicKey;
 use super::message::{MessageError, Nonce, SecretsAnswer, SecretsRequest};
 use super::name::{Application, Names, SecretName};
 use super::refusal::Refusal;
@@ -19,6 +20,8 @@ pub enum ReleaseError {
     Message(MessageError),
     /// The broker said no.
     Refused(Refusal),
+    /// The answer is not by the broker that the enclave asks.
+    Signature,
     /// The answer is not for this request.
     Seal(SealError),
     /// The answer was sealed for this request, and does not hold what was asked for.
@@ -30,6 +33,10 @@ impl fmt::Display for ReleaseError {
         match self {
             Self::Message(error) => error.fmt(f),
             Self::Refused(refusal) => write!(f, "the broker refused: {refusal}"),
+            Self::Signature => f.write_str(
+                "the answer is not signed by the broker whose key this enclave was given: another broker answered, its \
+                 key was changed, or the answer was changed on its way",
+            ),
             Self::Seal(error) => error.fmt(f),
             Self::Set(error) => error.fmt(f),
         }
@@ -106,18 +113,28 @@ impl Pending {
         &self.binding
     }
 
-    /// Opens the body of the broker's answer. Whatever comes of it, the key is gone.
+    /// Opens the body of the answer, once it is clear that `broker` signed it. Whatever comes of it, the key is gone.
     ///
     /// # Errors
     ///
     /// [`ReleaseError`] says why there are no secrets; it is safe to log.
-    pub fn finish(self, body: &[u8]) -> Result<Vec<(SecretName, Secret)>, ReleaseError> {
+    pub fn finish(
+        self,
+        broker: &BrokerPublicKey,
+        body: &[u8],
+    ) -> Result<Vec<(SecretName, Secret)>, ReleaseError> {
         let sealed = match SecretsAnswer::parse(body).map_err(ReleaseError::Message)? {
             SecretsAnswer::Sealed(sealed) => sealed,
             SecretsAnswer::Refused(refusal) => return Err(ReleaseError::Refused(refusal)),
         };
         let info = self.binding.answer_info(&self.nonce);
-        let set = self.key.open(&info, b"", &sealed).map_err(ReleaseError::Seal)?;
+        if !broker.has_signed(&info, &sealed.value, &sealed.signature) {
+            return Err(ReleaseError::Signature);
+        }
+        let set = self
+            .key
+            .open(&info, b"", &sealed.value)
+            .map_err(ReleaseError::Seal)?;
         decode_set(&set, &self.names).map_err(ReleaseError::Set)
     }
 }

@@ -6,6 +6,15 @@ mod property;
 
 use super::*;
 
+fn broker() -> BrokerKey {
+    BrokerKey::generate().expect("a key")
+}
+
+fn sealed(value: Vec<u8>) -> SealedSet {
+    let signature = [0x5a; SIGNATURE_BYTES];
+    SealedSet { value, signature }
+}
+
 fn application(name: &str) -> Application {
     Application::try_from(name.to_owned()).expect("a name")
 }

@@ -49,6 +49,12 @@ fn messages_are_the_json_of_the_documentation() {
     );
     assert_eq!(SecretsAnswer::parse(&refused.to_json()), Ok(refused));
     assert_eq!(NonceRequest {}.to_json(), b"{}");
+    let sealed = SecretsAnswer::Sealed(sealed(vec![0])).to_json();
+    let signature = "Wlpa".repeat(21);
+    assert_eq!(
+        String::from_utf8(sealed).expect("text"),
+        format!(r#"{{"sealed":{{"value":"AA==","signature":"{signature}Wg=="}}}}"#)
+    );
 }
 
 #[test]
@@ -92,9 +98,15 @@ fn messages_of_another_form_are_refused() {
         assert!(NonceRequest::parse(text).is_err(), "{text:?}");
     }
     assert!(SecretsRequest::parse(br#"["AQID","web",1,["a"]]"#).is_err());
+    let good = String::from_utf8(SecretsAnswer::Sealed(sealed(vec![0])).to_json()).expect("text");
+    assert!(SecretsAnswer::parse(good.as_bytes()).is_ok());
     for text in [
-        r#"{"sealed":"AA==","refused":{"code":"Rollback","message":""}}"#,
-        r#"{"sealed":"AA==","sealed":"AA=="}"#,
+        r#"{"sealed":"AA=="}"#,
+        r#"{"sealed":{"value":"AA=="}}"#,
+        r#"{"sealed":{"value":"AA==","signature":"AA=="}}"#,
+        &good.replace("}}", r#","more":1}}"#),
+        &good.replace("}}", r#"},"refused":{"code":"Rollback","message":""}}"#),
+        &good.replace(r#""value""#, r#""value":"AA==","value""#),
         r#"{"refused":{"code":"Whatever","message":""}}"#,
         r#"{"refused":{"code":"Rollback"}}"#,
         r#""sealed""#,
@@ -117,7 +129,7 @@ fn bodies_are_bounded_before_they_are_read() {
         Err(MessageError::TooLong(MAX_REQUEST))
     );
     // The largest of each fits.
-    let largest = SecretsAnswer::Sealed(vec![0; seal::MAX_PLAINTEXT + seal::OVERHEAD]).to_json();
+    let largest = SecretsAnswer::Sealed(sealed(vec![0; seal::MAX_PLAINTEXT + seal::OVERHEAD])).to_json();
     assert!(SecretsAnswer::parse(&largest).is_ok());
     let list: Vec<_> = (10..74)
         .map(|n| name(&format!("{n}{}", "a".repeat(MAX_NAME - 2))))

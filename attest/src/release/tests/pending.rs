@@ -50,8 +50,8 @@ fn secrets() -> Vec<(SecretName, Secret)> {
     ]
 }
 
-fn answer(claim: &Claim) -> Vec<u8> {
-    SecretsAnswer::Sealed(claim.seal(&secrets()).expect("sealed")).to_json()
+fn answer(key: &BrokerKey, claim: &Claim) -> Vec<u8> {
+    SecretsAnswer::Sealed(claim.seal(key, &secrets()).expect("sealed")).to_json()
 }
 
 fn failure(result: Result<Vec<(SecretName, Secret)>, ReleaseError>) -> String {
@@ -65,7 +65,10 @@ fn secrets_arrive_as_they_were_sent() {
     assert_eq!(request.document, [1, 2, 3]);
     let claim = Document::of(&exchange, 1).claim(&request).expect("a claim");
     assert_eq!((claim.binding.generation, claim.binding.bundle), (9, [7; 48]));
-    let received = exchange.finish(&answer(&claim)).expect("secrets");
+    let key = broker();
+    let received = exchange
+        .finish(&key.public(), &answer(&key, &claim))
+        .expect("secrets");
     let shown: Vec<_> = received
         .iter()
         .map(|(name, value)| (name.as_str(), value.expose()))
@@ -79,16 +82,17 @@ fn an_answer_opens_for_its_request_only() {
     let claim = Document::of(&exchange, 1)
         .claim(&exchange.request_with(vec![]))
         .expect("a claim");
-    let other_key = answer(&claim);
-    assert!(failure(other.finish(&other_key)).contains("another key or request"));
+    let key = broker();
+    let other_key = answer(&key, &claim);
+    assert!(failure(other.finish(&key.public(), &other_key)).contains("another key or request"));
     // The same key, as if the document said something else than the enclave asked for.
     let forged = |change: fn(&mut Claim)| {
-        let exchange = begin(1);
+        let (exchange, key) = (begin(1), broker());
         let mut claim = Document::of(&exchange, 1)
             .claim(&exchange.request_with(vec![]))
             .expect("a claim");
         change(&mut claim);
-        failure(exchange.finish(&answer(&claim)))
+        failure(exchange.finish(&key.public(), &answer(&key, &claim)))
     };
     for change in [
         (|claim: &mut Claim| claim.nonce = Nonce::from([2; NONCE_BYTES])) as fn(&mut Claim),
@@ -97,7 +101,8 @@ fn an_answer_opens_for_its_request_only() {
         |claim| claim.binding.application = application("other"),
         |claim| claim.binding.names = [0; 48],
     ] {
-        assert!(forged(change).contains("another key or request"));
+        // The signature says the same as the seal, and is looked at first.
+        assert!(forged(change).contains("not signed by the broker"));
     }
 }
 
@@ -109,14 +114,39 @@ fn a_broker_that_seals_something_else_is_refused() {
         .expect("a claim");
     let mut swapped = secrets();
     swapped.reverse();
-    let sealed = claim.seal(&swapped).expect("sealed");
+    let key = broker();
+    let sealed = claim.seal(&key, &swapped).expect("sealed");
     let body = SecretsAnswer::Sealed(sealed).to_json();
-    assert!(failure(exchange.finish(&body)).contains("other secrets than were asked for"));
+    assert!(failure(exchange.finish(&key.public(), &body)).contains("other secrets than were asked for"));
     let too_much = [(name("tls.key"), Secret::new(vec![0; seal::MAX_PLAINTEXT]))];
     assert_eq!(
-        claim.seal(&too_much),
+        claim.seal(&key, &too_much),
         Err(SealError::TooLong("the set of secrets", seal::MAX_PLAINTEXT))
     );
+}
+
+#[test]
+fn a_host_with_a_broker_of_its_own_is_refused() {
+    let attempt = |change: fn(&mut SealedSet), theirs: bool| {
+        let (exchange, ours, other) = (begin(1), broker(), broker());
+        let claim = Document::of(&exchange, 1)
+            .claim(&exchange.request_with(vec![]))
+            .expect("a claim");
+        let mut sealed = claim
+            .seal(if theirs { &other } else { &ours }, &secrets())
+            .expect("sealed");
+        change(&mut sealed);
+        failure(exchange.finish(&ours.public(), &SecretsAnswer::Sealed(sealed).to_json()))
+    };
+    for (change, theirs) in [
+        ((|_| {}) as fn(&mut SealedSet), true),
+        (|it| it.signature[0] ^= 1, false),
+        (|it| it.signature = [0; SIGNATURE_BYTES], false),
+        (|it| it.value[0] ^= 1, false),
+        (|it| it.value.clear(), false),
+    ] {
+        assert!(attempt(change, theirs).contains("not signed by the broker"));
+    }
 }
 
 #[test]

@@ -82,7 +82,7 @@ proptest! {
     ) {
         let request = SecretsRequest { document, application: application("web"), generation, secrets: list };
         prop_assert_eq!(SecretsRequest::parse(&request.to_json()), Ok(request.clone()));
-        let sealed = SecretsAnswer::Sealed(request.document);
+        let sealed = SecretsAnswer::Sealed(sealed(request.document));
         prop_assert_eq!(SecretsAnswer::parse(&sealed.to_json()), Ok(sealed));
         let refused = NonceAnswer::Refused(Refusal::new(RefusalCode::ALL[code], &message));
         prop_assert_eq!(NonceAnswer::parse(&refused.to_json()), Ok(refused));

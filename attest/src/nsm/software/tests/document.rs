@@ -159,7 +159,9 @@ fn fields_are_as_long_as_the_module_takes() {
 /// The whole way: nonce, document, verification, seal.
 #[test]
 fn secrets_are_released_to_a_verified_module() {
-    use crate::release::{Application, Attested, Claim, Names, Nonce, Pending, SecretName, SecretsAnswer};
+    use crate::release::{
+        Application, Attested, BrokerKey, Claim, Names, Nonce, Pending, SecretName, SecretsAnswer,
+    };
     use crate::secret::Secret;
     let (module, nsm) = booted();
     let name = SecretName::try_from("password".to_owned()).expect("a name");
@@ -181,11 +183,12 @@ fn secrets_are_released_to_a_verified_module() {
         user_data: proof.user_data.as_deref(),
     };
     let claim = Claim::new(&request, &attested).expect("a claim");
+    let broker = BrokerKey::generate().expect("a key");
     let sealed = claim
-        .seal(&[(name, Secret::new(b"swordfish".to_vec()))])
+        .seal(&broker, &[(name, Secret::new(b"swordfish".to_vec()))])
         .expect("sealed");
     let secrets = pending
-        .finish(&SecretsAnswer::Sealed(sealed).to_json())
+        .finish(&broker.public(), &SecretsAnswer::Sealed(sealed).to_json())
         .expect("secrets");
     assert_eq!(secrets.first().expect("one").1.expose(), b"swordfish");
 }
