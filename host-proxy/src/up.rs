@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use manifest_sync::trust::TrustPolicy;
+
 use crate::announce::say;
 use crate::backend::{self, Probe, local, nitro, qemu};
 use crate::blobs::BlobStore;
@@ -11,6 +13,7 @@ use crate::cli::{Backend, Up};
 use crate::control::Ended;
 use crate::enclave::Enclave;
 use crate::exit::{Exit, Failure};
+use crate::inspect::read_policy;
 use crate::serving::{self, Work};
 use crate::{bundle, place};
 
@@ -108,8 +111,13 @@ fn start(
     images: Option<&Path>,
 ) -> Result<(), Failure> {
     match (enclave, backend) {
-        (backend::Enclave::Local(enclave), Backend::Local { init }) => {
-            enclave.start(&local::find_init(init.as_deref())?)
+        (backend::Enclave::Local(enclave), Backend::Local { init, policy }) => {
+            let policy = match policy {
+                Some(path) => read_policy(path)?.0,
+                // An enclave that protects nothing has nothing to keep anybody from.
+                None => TrustPolicy::DEVELOPMENT.into(),
+            };
+            enclave.start(&local::find_init(init.as_deref())?, &policy)
         }
         (backend::Enclave::Qemu(enclave), Backend::Qemu(options)) => enclave.start(options),
         (

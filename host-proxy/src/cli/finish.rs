@@ -75,6 +75,9 @@ impl Flags {
             }
         }
         let kind = self.backend.unwrap_or(Kind::Local);
+        if verb == Verb::Up {
+            self.machine.policy = self.policy.take();
+        }
         let backend = std::mem::take(&mut self.machine).finish(kind, &mut self.mistakes);
         let wrong = |mistakes| UsageError {
             verb: Some(verb),

@@ -61,6 +61,8 @@ Options:
       --backend BACKEND        where the enclave runs: local (namespaces, for development; the default),
                                qemu (an emulated machine), nitro (EC2, with nitro-cli)
       --init PATH              local: the cloister-init binary (default: beside host-proxy)
+      --policy FILE            local: trust policy (default: every bundle may run); other back-ends have it in
+                               their image
       --eif FILE               qemu, nitro: the enclave image
       --cpus N                 qemu, nitro: vCPUs (default: 2; on nitro from the Pod's limits)
       --memory MIB             qemu, nitro: memory (default: 1024; on nitro from the Pod's limits)

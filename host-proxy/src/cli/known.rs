@@ -12,6 +12,7 @@ pub(super) fn long_flags(verb: Verb) -> &'static [&'static str] {
             "name",
             "backend",
             "init",
+            "policy",
             "eif",
             "cpus",
             "memory",

@@ -18,6 +18,7 @@ pub(super) enum Kind {
 #[derive(Default)]
 pub(super) struct Machine {
     pub(super) init: Option<PathBuf>,
+    pub(super) policy: Option<PathBuf>,
     pub(super) eif: Option<PathBuf>,
     pub(super) cpus: Option<u32>,
     pub(super) memory_mib: Option<u64>,
@@ -30,12 +31,13 @@ impl Machine {
     /// The back-end with its options. One that it does not have is a mistake: it would be ignored otherwise.
     pub(super) fn finish(self, kind: Kind, mistakes: &mut Vec<String>) -> Backend {
         let (name, allowed): (_, &[&str]) = match kind {
-            Kind::Local => ("local", &["init"]),
+            Kind::Local => ("local", &["init", "policy"]),
             Kind::Qemu => ("qemu", &["eif", "cpus", "memory", "accel"]),
             Kind::Nitro => ("nitro", &["eif", "cpus", "memory", "cid", "debug-mode"]),
         };
         for (flag, given) in [
             ("init", self.init.is_some()),
+            ("policy", self.policy.is_some()),
             ("eif", self.eif.is_some()),
             ("cpus", self.cpus.is_some()),
             ("memory", self.memory_mib.is_some()),
@@ -54,7 +56,10 @@ impl Machine {
         }
         let eif = self.eif.unwrap_or_default();
         match kind {
-            Kind::Local => Backend::Local { init: self.init },
+            Kind::Local => Backend::Local {
+                init: self.init,
+                policy: self.policy,
+            },
             Kind::Qemu => Backend::Qemu(qemu::Options {
                 eif,
                 cpus: self.cpus,

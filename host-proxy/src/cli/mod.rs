@@ -180,6 +180,8 @@ pub enum Backend {
     Local {
         /// Path of the `cloister-init` binary; default: beside `host-proxy`.
         init: Option<PathBuf>,
+        /// Trust policy of the enclave; default: every bundle may run.
+        policy: Option<PathBuf>,
     },
     /// QEMU's `nitro-enclave` machine.
     Qemu(qemu::Options),

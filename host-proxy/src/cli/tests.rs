@@ -1,7 +1,7 @@
 //! Command lines and what becomes of them.
 
 use super::*;
-use crate::cli::{Serve, Source, Up};
+use crate::cli::{Backend, Serve, Source, Up};
 
 fn run(line: &str) -> Result<Command, UsageError> {
     parse(line.split_whitespace().map(OsString::from))
@@ -64,6 +64,19 @@ fn every_value_is_read() {
     assert_eq!(up.serving.http_address, None);
     assert_eq!(up.target.name.as_deref(), Some("web"));
     assert_eq!(up.target.state_dir, Some(PathBuf::from("/run/x")));
+}
+
+#[test]
+fn a_policy_is_for_the_local_back_end_only() {
+    let Ok(Command::Up(up)) = run("up -f pod.yaml --policy policy.json") else {
+        panic!("not up")
+    };
+    let policy = Some(PathBuf::from("policy.json"));
+    assert_eq!(up.backend, Backend::Local { init: None, policy });
+    assert_eq!(
+        mistakes("up -f pod.yaml --backend qemu --eif x.eif --policy policy.json"),
+        ["--policy: the back-end qemu does not have it"]
+    );
 }
 
 #[test]

@@ -30,6 +30,7 @@ const MAX_KEY_FILE: usize = 64 << 10;
 /// A file cannot be read or is not what it should be. A bundle that is refused is a report, and exit code 65.
 pub fn inspect(inspect: &Inspect) -> Result<Exit, Failure> {
     let policy = inspect.policy.as_deref().map(read_policy).transpose()?;
+    let policy = policy.map(|(_, policy)| policy);
     let keys = inspect
         .keys
         .iter()
@@ -60,11 +61,19 @@ pub fn inspect(inspect: &Inspect) -> Result<Exit, Failure> {
     })
 }
 
-fn read_policy(path: &Path) -> Result<TrustPolicy, Failure> {
-    TrustPolicy::parse(&file::read(path, MAX_POLICY_BYTES)?).map_err(|rejection| {
-        let message = format!("{} is no trust policy:{}", path.display(), explained(&rejection));
-        Failure::new(Exit::NoInput, message)
-    })
+/// A trust policy, and the bytes that it was read from.
+///
+/// # Errors
+/// `NoInput`: it cannot be read, or is none.
+pub fn read_policy(path: &Path) -> Result<(Vec<u8>, TrustPolicy), Failure> {
+    let bytes = file::read(path, MAX_POLICY_BYTES)?;
+    match TrustPolicy::parse(&bytes) {
+        Ok(policy) => Ok((bytes, policy)),
+        Err(rejection) => {
+            let message = format!("{} is no trust policy:{}", path.display(), explained(&rejection));
+            Err(Failure::new(Exit::NoInput, message))
+        }
+    }
 }
 
 /// A key that was given beside the policy is called as its file is.

@@ -23,6 +23,8 @@ use crate::exit::{Exit, Failure};
 /// Our applets, by their first argument.
 pub(super) const LAUNCHER: &str = "local-launcher";
 pub(super) const ROOT: &str = "local-root";
+/// The trust policy, in the state directory.
+const POLICY: &str = "policy.json";
 /// Directory of the sockets, in the state directory.
 const LINK: &str = "link";
 /// Longest name in the link directory.
@@ -70,9 +72,12 @@ impl Enclave {
         self.0.terminate();
     }
 
-    /// Starts it. `init` is the `cloister-init` binary.
-    pub fn start(&self, init: &Path) -> Result<(), Failure> {
-        self.prepare().map_err(|error| {
+    /// Starts it. `init` is the `cloister-init` binary, `policy` its trust policy.
+    pub fn start(&self, init: &Path, policy: &[u8]) -> Result<(), Failure> {
+        let prepared = self
+            .prepare()
+            .and_then(|()| fs::write(self.0.path(POLICY), policy));
+        prepared.map_err(|error| {
             let message = format!("cannot prepare the state directory: {error}");
             Failure::new(Exit::Host, message)
         })?;

@@ -9,12 +9,11 @@ use std::process::ExitCode;
 
 use manifest_sync::config::{self, EnclaveConfig, End, Takeover};
 use manifest_sync::link::Address;
-use manifest_sync::trust::TrustPolicy;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, umask};
 
-use super::LINK;
+use super::{LINK, POLICY};
 
 /// Where the enclave sees the link directory.
 const INSIDE_LINK: &str = "run/cloister/link";
@@ -55,7 +54,7 @@ fn become_enclave(state: &Path, init: &Path) -> Result<std::convert::Infallible,
             Some("mode=0755"),
         )?)
     })?;
-    stage("fill it", || fill(&root, init))?;
+    stage("fill it", || fill(&root, state, init))?;
     stage(
         "mount /proc (the machine may hide parts of its own, see mount_namespaces(7))",
         || {
@@ -99,7 +98,7 @@ fn stage(what: &str, act: impl FnOnce() -> io::Result<()>) -> Result<(), String>
     act().map_err(|error| format!("cannot {what}: {error}"))
 }
 
-fn fill(root: &Path, init: &Path) -> io::Result<()> {
+fn fill(root: &Path, state: &Path, init: &Path) -> io::Result<()> {
     for name in ["proc", "sys", "dev", "etc/cloister", INSIDE_LINK, "tmp"] {
         fs::create_dir_all(root.join(name))?;
     }
@@ -119,8 +118,8 @@ fn fill(root: &Path, init: &Path) -> io::Result<()> {
     };
     let place = |path: &str| root.join(path.trim_start_matches('/'));
     fs::write(place(config::PATH), serde_json::to_vec_pretty(&configuration)?)?;
-    // An enclave that protects nothing has nothing to keep anybody from.
-    fs::write(place(config::POLICY_PATH), TrustPolicy::DEVELOPMENT)
+    fs::copy(state.join(POLICY), place(config::POLICY_PATH))?;
+    Ok(())
 }
 
 fn bind(source: &Path, target: &Path) -> io::Result<()> {
