@@ -1,15 +1,15 @@
 //! A bundle: one `v1/List` with a Pod and the objects it uses, decoded, validated and turned into a [`Plan`].
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::decode::{Node, Report};
 use crate::digest::BundleDigest;
-use crate::plan::{Data, EnvValue, ObjectRef, Plan, VolumeSource};
+use crate::plan::Plan;
 use crate::reject::{Finding, Rejection};
-use crate::{base64, json, pod};
+use crate::{data, json, missing, pod, secret_class};
 
 /// Largest bundle in bytes: a few ConfigMaps and Secrets of a Kubernetes object's size (1 MiB each).
 pub const MAX_BYTES: usize = 4 << 20;
@@ -94,7 +94,7 @@ fn read(root: &Node<'_>, digest: BundleDigest) -> Option<Bundle> {
         return None;
     }
     let (mut pods, mut policies) = (Vec::new(), Vec::new());
-    let (mut maps, mut secrets) = (BTreeMap::new(), BTreeMap::new());
+    let (mut maps, mut secrets, mut classes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for mut item in root.list_of("items", 4096) {
         let name = item
             .value
@@ -106,10 +106,17 @@ fn read(root: &Node<'_>, digest: BundleDigest) -> Option<Bundle> {
         let kind = item.required("kind").unwrap_or_default();
         let known = matches!(
             (version.as_str(), kind.as_str()),
-            ("v1", "Pod" | "ConfigMap" | "Secret") | ("cloister.dev/v1", "EnclavePolicy")
+            ("v1", "Pod" | "ConfigMap" | "Secret")
+                | (secret_class::API_VERSION, secret_class::KIND)
+                | ("cloister.dev/v1", "EnclavePolicy")
         );
         if !known {
-            item.error(format!("{version}/{kind} is not supported: expected v1 Pod, ConfigMap or Secret, or cloister.dev/v1 EnclavePolicy"));
+            item.error(format!(
+                "{version}/{kind} is not supported: expected v1 Pod, ConfigMap or Secret, {} {}, or cloister.dev/v1 \
+                 EnclavePolicy",
+                secret_class::API_VERSION,
+                secret_class::KIND
+            ));
             continue;
         }
         item.object = format!("{kind}/{name}");
@@ -117,8 +124,14 @@ fn read(root: &Node<'_>, digest: BundleDigest) -> Option<Bundle> {
         match kind.as_str() {
             "Pod" => pods.push(item),
             "EnclavePolicy" => policies.push(item),
+            secret_class::KIND => {
+                if classes.contains_key(&name) {
+                    item.error("appears twice in the bundle");
+                }
+                classes.insert(name, (secret_class::read(&item), item));
+            }
             _ => {
-                let data = data(&item, kind == "Secret");
+                let data = data::read(&item, kind == "Secret");
                 let all = if kind == "Secret" { &mut secrets } else { &mut maps };
                 if all.insert(name, data).is_some() {
                     item.error("appears twice in the bundle");
@@ -134,10 +147,11 @@ fn read(root: &Node<'_>, digest: BundleDigest) -> Option<Bundle> {
         root.error(format!("expected exactly one Pod, found {}", pods.len()));
         return None;
     };
-    let mut plan = pod::plan(pod, digest)?;
+    let mut plan = pod::plan(pod, digest, &|name| classes.contains_key(name))?;
     plan.config_maps = maps;
     plan.secrets = secrets;
-    warn_missing(pod, &plan);
+    plan.secret_classes = secret_class::mounted(classes, &plan);
+    missing::warn(pod, &plan);
     Some(Bundle { plan, policy })
 }
 
@@ -165,119 +179,4 @@ pub(crate) fn application(node: &Node<'_>) -> Option<String> {
     }
     node.error("must be at most 253 characters a-z, 0-9, `-` and `.`, with a letter or digit at both ends");
     None
-}
-
-fn data(item: &Node<'_>, secret: bool) -> Data {
-    let shared = ["apiVersion", "kind", "metadata", "data"];
-    let own: &[&str] = if secret {
-        &["stringData", "type"]
-    } else {
-        &["binaryData"]
-    };
-    item.fields(&[&shared, own].concat(), &["immutable"], &[]);
-    if let Some(metadata) = item.get("metadata") {
-        pod::metadata(&metadata);
-    } else {
-        item.required("metadata");
-    }
-    let mut out = Data::default();
-    let entries = |field| item.get(field).map(|node| node.entries()).unwrap_or_default();
-    let valid = |key: &str, node: &Node<'_>| {
-        let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        if key.is_empty() || key.len() > 253 || key.starts_with("..") || key == "." || !key.bytes().all(good)
-        {
-            node.error("the key must be at most 253 letters, digits, `-`, `_` or `.`, and neither `.` nor begin with `..`");
-        }
-    };
-    for (key, node) in entries("data") {
-        valid(&key, &node);
-        let value = if secret {
-            bytes(&node)
-        } else {
-            node.value
-                .as_str()
-                .map(|t| t.as_bytes().to_vec())
-                .or_else(|| node.text().map(Into::into))
-        };
-        out.data.insert(key, value.unwrap_or_default());
-    }
-    for (key, node) in entries("stringData").into_iter().filter(|_| secret) {
-        valid(&key, &node);
-        out.data.insert(key, node.text().unwrap_or_default().into_bytes());
-    }
-    for (key, node) in entries("binaryData").into_iter().filter(|_| !secret) {
-        valid(&key, &node);
-        if out.data.contains_key(&key) {
-            node.error("the key is in `data` too");
-        }
-        out.binary.insert(key, bytes(&node).unwrap_or_default());
-    }
-    out
-}
-
-fn bytes(node: &Node<'_>) -> Option<Vec<u8>> {
-    let decoded = base64::decode_lenient(&node.text()?);
-    if decoded.is_none() {
-        node.error("not valid base64");
-    }
-    decoded
-}
-
-/// Missing objects and keys stop a container at run time (K-025), so they only deserve a warning here.
-fn warn_missing(pod: &Node<'_>, plan: &Plan) {
-    let mut seen = BTreeSet::new();
-    let mut check = |path: String, source: &ObjectRef, key: Option<&str>| {
-        let (found, name) = match source {
-            ObjectRef::ConfigMap(name) => (plan.config_maps.get(name), format!("ConfigMap `{name}`")),
-            ObjectRef::Secret(name) => (plan.secrets.get(name), format!("Secret `{name}`")),
-        };
-        let message = match (found, key) {
-            (None, _) => format!("{name} is not in the bundle: the container will wait for it"),
-            (Some(data), Some(key)) if !data.data.contains_key(key) && !data.binary.contains_key(key) => {
-                format!("{name} has no key `{key}`: the container will wait for it")
-            }
-            _ => return,
-        };
-        if seen.insert((path.clone(), message.clone())) {
-            Node { path, ..pod.clone() }.warn(message);
-        }
-    };
-    for (c, container) in plan.containers.iter().enumerate() {
-        for (i, from) in container
-            .env_from
-            .iter()
-            .enumerate()
-            .filter(|(_, from)| !from.optional)
-        {
-            check(format!("spec.containers[{c}].envFrom[{i}]"), &from.source, None);
-        }
-        for (i, var) in container.env.iter().enumerate() {
-            if let EnvValue::Key {
-                source,
-                key,
-                optional: false,
-            } = &var.value
-            {
-                check(
-                    format!("spec.containers[{c}].env[{i}].valueFrom"),
-                    source,
-                    Some(key),
-                );
-            }
-        }
-    }
-    for (i, volume) in plan.volumes.iter().enumerate() {
-        if let VolumeSource::Object {
-            source,
-            items,
-            optional: false,
-            ..
-        } = &volume.source
-        {
-            check(format!("spec.volumes[{i}]"), source, None);
-            items
-                .iter()
-                .for_each(|item| check(format!("spec.volumes[{i}]"), source, Some(&item.key)));
-        }
-    }
 }

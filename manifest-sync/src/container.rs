@@ -4,7 +4,7 @@ use crate::decode::Node;
 use crate::digest::Digest;
 use crate::plan::{
     ContainerPlan, EnvFrom, EnvValue, EnvVar, MountPlan, ObjectRef, PortPlan, RestartRule, RuleOperator,
-    SecurityPlan, VolumePlan,
+    SecurityPlan, VolumePlan, VolumeSource,
 };
 use crate::pod::{label, named, policy, relative, unique};
 use crate::resources;
@@ -145,6 +145,13 @@ fn mount(node: &Node<'_>, volumes: &[VolumePlan]) -> Option<MountPlan> {
     let sub_path = node.text_of("subPath").filter(|p| !p.is_empty());
     if let Some(sub) = &sub_path {
         relative(node, sub);
+    }
+    let attestation = |one: &VolumePlan| one.name == volume && one.source == VolumeSource::Attestation;
+    if sub_path.is_some() && volumes.iter().any(attestation) {
+        node.error_at(
+            "subPath",
+            "an attestation volume is mounted as a whole: remove it",
+        );
     }
     Some(MountPlan {
         volume,

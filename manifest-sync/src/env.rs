@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::data::{Data, Objects};
 use crate::expansion::expand;
-use crate::plan::{ContainerPlan, Data, EnvValue, ObjectRef, Plan};
+use crate::plan::{ContainerPlan, EnvValue, ObjectRef, Plan};
 
 /// What is known only at run time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,13 +21,17 @@ pub struct Runtime {
 
 /// Finds an object; `Ok(None)` when it is missing and that is forgiven (K-356).
 pub(crate) fn object<'a>(
-    plan: &'a Plan,
+    objects: &Objects<'a>,
     source: &ObjectRef,
     optional: bool,
 ) -> Result<Option<&'a Data>, String> {
+    let Objects { plan, released } = *objects;
     let (found, kind, name) = match source {
         ObjectRef::ConfigMap(name) => (plan.config_maps.get(name), "configmap", name),
-        ObjectRef::Secret(name) => (plan.secrets.get(name), "secret", name),
+        ObjectRef::Secret(name) => {
+            let found = plan.secrets.get(name).or_else(|| released.0.get(name));
+            (found, "secret", name)
+        }
     };
     if found.is_none() && !optional {
         Err(format!("{kind} \"{name}\" not found"))
@@ -45,13 +50,13 @@ fn text(key: &str, bytes: &[u8]) -> Result<String, String> {
 
 /// Variables of the Pod for `container`; errors are worded as the kubelet's (`CreateContainerConfigError`).
 pub fn resolve(
-    plan: &Plan,
+    objects: &Objects<'_>,
     container: &ContainerPlan,
     runtime: &Runtime,
 ) -> Result<BTreeMap<String, String>, String> {
     let mut variables = BTreeMap::new();
     for from in &container.env_from {
-        for (key, bytes) in object(plan, &from.source, from.optional)?
+        for (key, bytes) in object(objects, &from.source, from.optional)?
             .into_iter()
             .flat_map(|data| &data.data)
         {
@@ -61,12 +66,12 @@ pub fn resolve(
     for var in &container.env {
         let value = match &var.value {
             EnvValue::Literal(value) => Some(expand(value, |name| variables.get(name).cloned())),
-            EnvValue::Field(path) => Some(field(plan, runtime, path)),
+            EnvValue::Field(path) => Some(field(objects.plan, runtime, path)),
             EnvValue::Key {
                 source,
                 key,
                 optional,
-            } => key_value(plan, source, key, *optional)?,
+            } => key_value(objects, source, key, *optional)?,
         };
         if let Some(value) = value {
             variables.insert(var.name.clone(), value);
@@ -75,8 +80,13 @@ pub fn resolve(
     Ok(variables)
 }
 
-fn key_value(plan: &Plan, source: &ObjectRef, key: &str, optional: bool) -> Result<Option<String>, String> {
-    let Some(data) = object(plan, source, optional)? else {
+fn key_value(
+    objects: &Objects<'_>,
+    source: &ObjectRef,
+    key: &str,
+    optional: bool,
+) -> Result<Option<String>, String> {
+    let Some(data) = object(objects, source, optional)? else {
         return Ok(None);
     };
     match data.data.get(key) {
@@ -89,7 +99,7 @@ fn key_value(plan: &Plan, source: &ObjectRef, key: &str, optional: bool) -> Resu
             };
             Err(format!(
                 "couldn't find key {key} in {kind} {}/{name}",
-                plan.namespace
+                objects.plan.namespace
             ))
         }
     }

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::data::Data;
 use crate::digest::{BundleDigest, Digest};
 use crate::resources::ResourcesPlan;
+use crate::secret_class::SecretClassPlan;
 
 /// One Pod, ready to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,25 +45,8 @@ pub struct Plan {
     pub config_maps: BTreeMap<String, Data>,
     /// Secrets of the bundle by name.
     pub secrets: BTreeMap<String, Data>,
-}
-
-/// The content of a ConfigMap or Secret.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Data {
-    /// `data` of a ConfigMap (text), or all keys of a Secret (decoded bytes).
-    pub data: BTreeMap<String, Vec<u8>>,
-    /// `binaryData` of a ConfigMap: volumes only, never environment (K-353).
-    pub binary: BTreeMap<String, Vec<u8>>,
-}
-
-impl std::fmt::Debug for Data {
-    /// Keys only: values may be secret.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set()
-            .entries(self.data.keys())
-            .entries(self.binary.keys())
-            .finish()
-    }
+    /// Classes of released secrets by name; only those that a volume of the Pod mounts. Their values are never here.
+    pub secret_classes: BTreeMap<String, SecretClassPlan>,
 }
 
 /// `restartPolicy` of a Pod or a container.
@@ -216,6 +201,14 @@ pub enum VolumeSource {
         /// Whether a missing object or key is forgiven.
         optional: bool,
     },
+    /// Released secrets as files (`csi`, driver `secrets-store.csi.k8s.io`).
+    SecretProvider {
+        /// A key of [`Plan::secret_classes`].
+        class: String,
+    },
+    /// The socket [`crate::volume::ATTESTATION_SOCKET`] (`csi`, driver `attestation.cloister.dev`): each container that
+    /// mounts it has its own.
+    Attestation,
 }
 
 /// One `items` entry of a volume.

@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::container::container;
 use crate::decode::Node;
 use crate::digest::BundleDigest;
-use crate::plan::{DnsPlan, KeyToPath, ObjectRef, Plan, RestartPolicy, VolumePlan, VolumeSource};
-use crate::quantity::Quantity;
-use crate::resources::quantity;
+use crate::plan::{DnsPlan, Plan, RestartPolicy};
+use crate::pod_volume::volume;
 
 /// Checks ObjectMeta; returns its labels and annotations.
 pub(crate) fn metadata(node: &Node<'_>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
@@ -25,23 +24,29 @@ pub(crate) fn metadata(node: &Node<'_>) -> (BTreeMap<String, String>, BTreeMap<S
         ],
         &["deletionTimestamp", "deletionGracePeriodSeconds"],
     );
-    if let Some(name) = node.required("name")
-        && (name.len() > 253 || !name.split('.').all(label))
-    {
+    subdomain(node, "name");
+    (texts(node, "labels"), texts(node, "annotations"))
+}
+
+/// The name of an object.
+pub(crate) fn subdomain(node: &Node<'_>, field: &str) -> Option<String> {
+    let name = node.required(field)?;
+    if name.len() > 253 || !name.split('.').all(label) {
         node.error_at(
-            "name",
+            field,
             "must be a DNS subdomain: lower-case letters, digits, `-` and `.`, at most 253",
         );
     }
-    let map = |field| {
-        node.get(field)
-            .map(|n| n.entries())
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|(k, v)| Some((k, v.text()?)))
-            .collect()
-    };
-    (map("labels"), map("annotations"))
+    Some(name)
+}
+
+/// A map of texts, such as labels.
+pub(crate) fn texts(node: &Node<'_>, field: &str) -> BTreeMap<String, String> {
+    let entries = node.get(field).map(|node| node.entries()).unwrap_or_default();
+    let entries = entries.into_iter();
+    entries
+        .filter_map(|(key, node)| Some((key, node.text()?)))
+        .collect()
 }
 
 pub(crate) fn label(text: &str) -> bool {
@@ -98,7 +103,8 @@ const POD_UNSUPPORTED: &[&str] = &[
     "hostnameOverride",
 ];
 
-pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest) -> Option<Plan> {
+/// The plan without the objects that the Pod uses; `is_class` knows the names of the bundle's SecretProviderClasses.
+pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str) -> bool) -> Option<Plan> {
     pod.fields(&["apiVersion", "kind", "metadata", "spec"], &["status"], &[]);
     let (Some(meta), Some(spec)) = (pod.get("metadata"), pod.get("spec")) else {
         pod.error("a Pod needs `metadata` and `spec`");
@@ -144,7 +150,11 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest) -> Option<Plan> {
         .get("securityContext")
         .and_then(|s| s.get("fsGroup"))
         .and_then(|n| n.unsigned(0, i32::MAX as u32));
-    let volumes: Vec<_> = spec.list_of("volumes", 256).iter().filter_map(volume).collect();
+    let volumes: Vec<_> = spec
+        .list_of("volumes", 256)
+        .iter()
+        .filter_map(|node| volume(node, is_class))
+        .collect();
     let nodes = spec.list_of("containers", 64);
     if nodes.is_empty() {
         spec.error_at("containers", "needs at least one entry");
@@ -229,6 +239,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest) -> Option<Plan> {
         fs_group,
         config_maps: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        secret_classes: BTreeMap::new(),
     })
 }
 
@@ -304,75 +315,4 @@ pub(crate) fn relative(node: &Node<'_>, path: &str) {
     {
         node.error(format!("`{path}` must be a relative path without `..`"));
     }
-}
-
-fn volume(node: &Node<'_>) -> Option<VolumePlan> {
-    node.fields(
-        &["name", "emptyDir", "configMap", "secret"],
-        &[],
-        &[
-            "hostPath",
-            "persistentVolumeClaim",
-            "projected",
-            "downwardAPI",
-            "nfs",
-            "csi",
-            "ephemeral",
-            "image",
-            "iscsi",
-        ],
-    );
-    let name = named(node, "name")?;
-    let source = match (node.get("emptyDir"), node.get("configMap"), node.get("secret")) {
-        (Some(dir), None, None) => {
-            dir.fields(&["medium", "sizeLimit"], &[], &[]);
-            if dir
-                .text_of("medium")
-                .is_some_and(|m| !m.is_empty() && m != "Memory")
-            {
-                dir.error_at("medium", "must be empty or Memory");
-            }
-            VolumeSource::EmptyDir {
-                size_limit: dir
-                    .get("sizeLimit")
-                    .and_then(|n| quantity(&n).map(Quantity::value))
-                    .and_then(|v| u64::try_from(v).ok())
-                    .filter(|v| *v > 0),
-            }
-        }
-        (None, Some(map), None) => object(&map, "name", ObjectRef::ConfigMap)?,
-        (None, None, Some(secret)) => object(&secret, "secretName", ObjectRef::Secret)?,
-        _ => {
-            node.error("expected exactly one of emptyDir, configMap and secret");
-            return None;
-        }
-    };
-    Some(VolumePlan { name, source })
-}
-
-fn object(node: &Node<'_>, name: &str, make: fn(String) -> ObjectRef) -> Option<VolumeSource> {
-    node.fields(&[name, "items", "defaultMode", "optional"], &[], &[]);
-    let items = node
-        .list_of("items", 4096)
-        .iter()
-        .filter_map(|n| {
-            n.fields(&["key", "path", "mode"], &[], &[]);
-            let path = n.required("path")?;
-            relative(n, &path);
-            Some(KeyToPath {
-                key: n.required("key")?,
-                path,
-                mode: n.get("mode").and_then(|m| m.unsigned(0, 0o777)),
-            })
-        })
-        .collect();
-    Some(VolumeSource::Object {
-        source: make(node.required(name)?),
-        items,
-        default_mode: node
-            .get("defaultMode")
-            .and_then(|m| m.unsigned(0, 0o777))
-            .unwrap_or(0o644),
-        optional: node.flag_of("optional").unwrap_or(false),
-    })
 }

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::{KeyToPath, ObjectRef, Plan};
+use crate::data::{Content, Objects};
+use crate::plan::{KeyToPath, ObjectRef};
+
+/// Name of the socket in an attestation volume.
+pub const ATTESTATION_SOCKET: &str = "attest.sock";
 
 /// Relative path → content and mode. Errors are worded as the kubelet's (`FailedMount`).
 pub fn payload(
-    plan: &Plan,
+    objects: &Objects<'_>,
     source: &ObjectRef,
     items: &[KeyToPath],
     default_mode: u32,
     optional: bool,
-) -> Result<BTreeMap<String, (Vec<u8>, u32)>, String> {
-    let Some(data) = crate::env::object(plan, source, optional)? else {
+) -> Result<BTreeMap<String, (Content, u32)>, String> {
+    let Some(data) = crate::env::object(objects, source, optional)? else {
         return Ok(BTreeMap::new());
     };
     let all = data.data.iter().chain(&data.binary);

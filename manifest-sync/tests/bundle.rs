@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use manifest_sync::data::{Objects, Released};
 use manifest_sync::env;
 use manifest_sync::plan::{Plan, RestartPolicy};
 use proptest::prelude::*;
@@ -206,7 +207,11 @@ fn a_missing_object_is_accepted_with_a_warning_and_fails_like_a_kubelet() {
     let variable = json!([{"name": "K", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]);
     let (plan, warnings) = accepted(&with("/spec/containers/0/env", variable));
     assert!(warnings.contains("env"), "{warnings}");
-    let error = env::resolve(&plan, &plan.containers[0], &env::Runtime::default()).expect_err("missing");
+    let objects = Objects {
+        plan: &plan,
+        released: &Released::default(),
+    };
+    let error = env::resolve(&objects, &plan.containers[0], &env::Runtime::default()).expect_err("missing");
     assert_eq!(error, "secret \"s\" not found");
 }
 

@@ -2,6 +2,7 @@
 //! YAML exists only here. Input is bounded before the parser sees it.
 
 mod images;
+mod objects;
 mod scan;
 
 use std::path::{Path, PathBuf};
@@ -75,6 +76,7 @@ fn parse(name: &str, text: &str, items: &mut Vec<Value>) -> Result<(), Failure> 
         let number = index + 1;
         let value =
             Value::deserialize(document).map_err(|error| rejected(format!("document {number}: {error}")))?;
+        let first = items.len();
         match value {
             Value::Null => {}
             Value::Object(mut list) if list.get("kind").is_some_and(|kind| kind == "List") => {
@@ -85,6 +87,9 @@ fn parse(name: &str, text: &str, items: &mut Vec<Value>) -> Result<(), Failure> 
             }
             Value::Object(_) => items.push(value),
             _ => return Err(rejected(format!("document {number}: not a Kubernetes object"))),
+        }
+        for item in items.iter_mut().skip(first) {
+            objects::convert(item).map_err(|what| rejected(format!("document {number}: {what}")))?;
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use manifest_sync::data::{Objects, Released};
 use manifest_sync::env;
 use manifest_sync::plan::{ContainerPlan, MountPlan, Plan, VolumeSource};
 
@@ -18,6 +19,8 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub(crate) struct Surroundings<'a> {
     /// Facts for the downward API.
     pub(crate) runtime: &'a env::Runtime,
+    /// Secrets beside those of the plan.
+    pub(crate) released: &'a Released,
     /// Whether this is a user namespace.
     pub(crate) owners: Owners,
     /// Number of starts before this one.
@@ -42,7 +45,8 @@ pub(crate) fn describe(
     image: &Image,
     around: &Surroundings<'_>,
 ) -> Result<ChildSpec, String> {
-    let variables = env::resolve(plan, container, around.runtime)?;
+    let released = around.released;
+    let variables = env::resolve(&Objects { plan, released }, container, around.runtime)?;
     let argv = env::process_argv(container, &image.entrypoint, &image.cmd, &variables)?;
     let security = &container.security;
     let instance = layout::instance(&container.name, around.attempt);
@@ -118,7 +122,13 @@ fn volume_mount(plan: &Plan, mount: &MountPlan) -> BindSpec {
     let always_read_only = plan
         .volumes
         .iter()
-        .any(|volume| volume.name == mount.volume && matches!(volume.source, VolumeSource::Object { .. }));
+        .filter(|volume| volume.name == mount.volume)
+        .any(|volume| {
+            matches!(
+                volume.source,
+                VolumeSource::Object { .. } | VolumeSource::SecretProvider { .. }
+            )
+        });
     BindSpec {
         source: layout::volume(&mount.volume).to_string_lossy().into_owned(),
         sub_path: mount.sub_path.clone(),

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use cloister_init::supervisor::event::{Event, ExitStatus, Pid, SpawnError};
 use cloister_init::supervisor::unit::UnitId;
+use manifest_sync::data::{Objects, Released};
 use manifest_sync::log_record::LogStream;
 use manifest_sync::plan::ContainerPlan;
 
@@ -199,7 +200,12 @@ impl Pid1 {
             .images
             .get(&container.image_digest)
             .ok_or((SpawnError::Create, "image is not unpacked".to_owned()))?;
-        volume::set_up(&plan).map_err(|error| (SpawnError::Volume, error.0))?;
+        let released = Released::default();
+        let objects = Objects {
+            plan: &plan,
+            released: &released,
+        };
+        volume::set_up(&objects).map_err(|error| (SpawnError::Volume, error.0))?;
         let placement = match &self.cgroups {
             None => container::Placement::default(),
             Some(cgroups) => container::Placement {
@@ -209,6 +215,7 @@ impl Pid1 {
         };
         let around = container::Surroundings {
             runtime: &self.runtime,
+            released: &released,
             owners: self.owners,
             attempt,
             placement,

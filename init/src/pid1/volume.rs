@@ -5,7 +5,8 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::{fs, io};
 
-use manifest_sync::plan::{Plan, VolumePlan, VolumeSource};
+use manifest_sync::data::{Content, Objects};
+use manifest_sync::plan::{VolumePlan, VolumeSource};
 use manifest_sync::volume;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{Gid, chown};
@@ -17,13 +18,13 @@ use super::layout;
 pub(crate) struct SetUpError(pub(crate) String);
 
 /// Makes every volume that is not there yet.
-pub(crate) fn set_up(plan: &Plan) -> Result<(), SetUpError> {
-    for volume in &plan.volumes {
+pub(crate) fn set_up(objects: &Objects<'_>) -> Result<(), SetUpError> {
+    for volume in &objects.plan.volumes {
         let path = layout::volume(&volume.name);
         if path.exists() {
             continue;
         }
-        make(plan, volume, &path).map_err(|reason| {
+        make(objects, volume, &path).map_err(|reason| {
             // A half-made volume would look complete at the next try.
             let _ = fs::remove_dir_all(&path);
             SetUpError(format!(
@@ -35,10 +36,11 @@ pub(crate) fn set_up(plan: &Plan) -> Result<(), SetUpError> {
     Ok(())
 }
 
-fn make(plan: &Plan, volume: &VolumePlan, path: &Path) -> Result<(), String> {
+fn make(objects: &Objects<'_>, volume: &VolumePlan, path: &Path) -> Result<(), String> {
+    let fs_group = objects.plan.fs_group;
     match &volume.source {
         VolumeSource::EmptyDir { size_limit } => {
-            empty_dir(path, *size_limit, plan.fs_group).map_err(|error| error.to_string())
+            empty_dir(path, *size_limit, fs_group).map_err(|error| error.to_string())
         }
         VolumeSource::Object {
             source,
@@ -46,9 +48,13 @@ fn make(plan: &Plan, volume: &VolumePlan, path: &Path) -> Result<(), String> {
             default_mode,
             optional,
         } => {
-            let files = volume::payload(plan, source, items, *default_mode, *optional)?;
-            object(path, &files, plan.fs_group).map_err(|error| error.to_string())
+            let files = volume::payload(objects, source, items, *default_mode, *optional)?;
+            object(path, &files, fs_group).map_err(|error| error.to_string())
         }
+        VolumeSource::SecretProvider { class } => {
+            Err(format!("no secret of class {class} has been released"))
+        }
+        VolumeSource::Attestation => Err("this enclave gives no attestation documents".to_owned()),
     }
 }
 
@@ -71,7 +77,7 @@ fn empty_dir(path: &Path, size_limit: Option<u64>, fs_group: Option<u32>) -> io:
 }
 
 /// K-388: files in a time-stamped directory, `..data` pointing at it, every top-level name a link through `..data`.
-fn object(path: &Path, files: &BTreeMap<String, (Vec<u8>, u32)>, fs_group: Option<u32>) -> io::Result<()> {
+fn object(path: &Path, files: &BTreeMap<String, (Content, u32)>, fs_group: Option<u32>) -> io::Result<()> {
     let group = fs_group.map(Gid::from_raw);
     let stamp = "..0000_00_00_00_00_00.0";
     let data = path.join(stamp);

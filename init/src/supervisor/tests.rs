@@ -62,6 +62,7 @@ fn plan(policy: RestartPolicy, grace_seconds: u32, containers: Vec<ContainerPlan
         fs_group: None,
         config_maps: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        secret_classes: BTreeMap::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Verdicts: what runs, and which rule stops what a hostile host delivers.
 
+use manifest_sync::base64;
 use manifest_sync::digest::BundleDigest;
 use manifest_sync::reject::Rejection;
 use manifest_sync::trust::envelope::{Envelope, pae};
@@ -103,7 +104,7 @@ fn one_signer_counts_once() {
     let policy = policy(&signed_by(2, &[&a, &b]));
     let repeat = |signer: &Signer, key_ids: [Value; 2]| {
         let sigs = key_ids.map(|key_id| {
-            let sig = manifest_sync::base64::encode(&signer.raw(&pae(&bytes)));
+            let sig = base64::encode(&signer.raw(&pae(&bytes)));
             json!({"keyid": key_id, "sig": sig})
         });
         let mut envelope: Value = serde_json::from_slice(&signed(&bytes, &[]).to_json()).expect("JSON");
@@ -359,6 +360,29 @@ fn plain_secrets_need_leave() {
     assert!(!error.to_string().contains("AA=="));
     value["allowPlainSecrets"] = json!(true);
     assert!(verify(&bytes, &policy(&value)).is_ok());
+}
+
+#[test]
+fn released_secrets_need_no_leave() {
+    let key = base64::encode(&Signer::ed25519(1).public().to_spki());
+    let class = json!({"apiVersion": "secrets-store.csi.x-k8s.io/v1", "kind": "SecretProviderClass",
+        "metadata": {"name": "c"},
+        "spec": {"provider": "broker",
+            "parameters": {"brokerKey": key, "objects": "[{\"objectName\": \"a\"}]"},
+            "secretObjects": [{"secretName": "db", "data": [{"objectName": "a", "key": "k"}]}]}});
+    let mut pod = pod();
+    pod["spec"]["volumes"] = json!([{"name": "v", "csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": true,
+        "volumeAttributes": {"secretProviderClass": "c"}}}]);
+    let name = pod["metadata"]["name"].as_str().map(str::to_owned);
+    let (development, mut strict) = (TrustPolicy::development(), TrustPolicy::development());
+    strict.allow_plain_secrets = false;
+    let bytes = list(&[pod, class]);
+    for policy in [development, strict] {
+        let verified = verify(&bytes, &policy).expect("accepted");
+        assert_eq!(verified.plan().secret_classes.len(), 1);
+        assert_eq!((verified.application(), verified.generation()), (None, 0));
+        assert_eq!(Some(verified.application_for_release().to_owned()), name);
+    }
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! References of the Pod to objects and keys that are not in its bundle.
+
+use std::collections::BTreeSet;
+
+use crate::data::Data;
+use crate::decode::Node;
+use crate::plan::{EnvValue, ObjectRef, Plan, VolumeSource};
+
+/// Missing objects and keys stop a container at run time (K-025), so they only deserve a warning here.
+pub(crate) fn warn(pod: &Node<'_>, plan: &Plan) {
+    let mut seen = BTreeSet::new();
+    let mut check = |path: String, source: &ObjectRef, key: Option<&str>| {
+        let (keys, name) = match source {
+            ObjectRef::ConfigMap(name) => {
+                let keys = plan.config_maps.get(name).map(|map| data_keys(map).collect());
+                (keys, format!("ConfigMap `{name}`"))
+            }
+            ObjectRef::Secret(name) => (secret_keys(plan, name), format!("Secret `{name}`")),
+        };
+        let message = match (keys, key) {
+            (None, _) => format!("{name} is not in the bundle: the container will wait for it"),
+            (Some(keys), Some(key)) if !keys.contains(key) => {
+                format!("{name} has no key `{key}`: the container will wait for it")
+            }
+            _ => return,
+        };
+        if seen.insert((path.clone(), message.clone())) {
+            Node { path, ..pod.clone() }.warn(message);
+        }
+    };
+    for (c, container) in plan.containers.iter().enumerate() {
+        for (i, from) in container
+            .env_from
+            .iter()
+            .enumerate()
+            .filter(|(_, from)| !from.optional)
+        {
+            check(format!("spec.containers[{c}].envFrom[{i}]"), &from.source, None);
+        }
+        for (i, var) in container.env.iter().enumerate() {
+            if let EnvValue::Key {
+                source,
+                key,
+                optional: false,
+            } = &var.value
+            {
+                check(
+                    format!("spec.containers[{c}].env[{i}].valueFrom"),
+                    source,
+                    Some(key),
+                );
+            }
+        }
+    }
+    for (i, volume) in plan.volumes.iter().enumerate() {
+        if let VolumeSource::Object {
+            source,
+            items,
+            optional: false,
+            ..
+        } = &volume.source
+        {
+            check(format!("spec.volumes[{i}]"), source, None);
+            items
+                .iter()
+                .for_each(|item| check(format!("spec.volumes[{i}]"), source, Some(&item.key)));
+        }
+    }
+}
+
+fn data_keys(data: &Data) -> impl Iterator<Item = &str> {
+    data.data.keys().chain(data.binary.keys()).map(String::as_str)
+}
+
+/// The keys of a Secret of the bundle, or of one that a mounted class makes.
+fn secret_keys<'a>(plan: &'a Plan, name: &str) -> Option<BTreeSet<&'a str>> {
+    if let Some(secret) = plan.secrets.get(name) {
+        return Some(data_keys(secret).collect());
+    }
+    let mut synced = plan.secret_classes.values().flat_map(|class| &class.secrets);
+    let secret = synced.find(|secret| secret.name == name)?;
+    Some(secret.data.iter().map(|(key, _)| key.as_str()).collect())
+}
