@@ -31,6 +31,8 @@ pub use policy::{DebugMode, Exchange, Field, Identity, MAX_AGE, MAX_AHEAD, MIN_N
 pub use policy_error::PolicyError;
 pub use root::{Root, RootError};
 pub use verify::{Proof, Refusal, unverified_time, verify};
+#[cfg(feature = "broker")]
+pub(crate) use verify::{genuine, unverified_nonce};
 
 #[cfg(all(test, feature = "software"))]
 mod tests;

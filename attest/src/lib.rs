@@ -2,9 +2,11 @@
 //! belong here too; containers are unknown here.
 //!
 //! `unsafe` is in `nsm::device` only. The enclave asks for documents and never verifies one, so `document` is behind the
-//! feature `verify`, and making documents without a security module behind `software`.
+//! feature `verify`, and making documents without a security module behind `software`. The secret service is `broker`.
 
 pub mod base64;
+#[cfg(feature = "broker")]
+pub mod broker;
 pub mod cbor;
 pub mod cose;
 #[cfg(feature = "verify")]

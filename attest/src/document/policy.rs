@@ -45,7 +45,7 @@ pub enum DebugMode {
 /// What has to be true of a document whoever asked for it.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    pub(super) roots: Vec<Root>,
+    pub(crate) roots: Vec<Root>,
     pcrs: BTreeMap<u8, Vec<PcrValue>>,
     debug: DebugMode,
     max_age: Duration,
@@ -101,7 +101,7 @@ impl Policy {
         self
     }
 
-    pub(super) fn check(&self, proof: &Proof, now: UnixTime) -> Result<(), PolicyError> {
+    pub(crate) fn check(&self, proof: &Proof, now: UnixTime) -> Result<(), PolicyError> {
         let ahead = proof.time.since(now);
         if ahead > self.max_ahead {
             return Err(PolicyError::Ahead {

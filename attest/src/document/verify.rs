@@ -11,6 +11,7 @@ use super::payload::UnverifiedPayload;
 use super::payload_error::PayloadError;
 use super::policy::{Exchange, Policy, in_debug_mode};
 use super::policy_error::PolicyError;
+use super::root::Root;
 use crate::cose::signed_bytes;
 use crate::nsm::PcrValue;
 use crate::time::UnixTime;
@@ -114,14 +115,22 @@ pub fn verify(
     exchange: &Exchange<'_>,
     now: UnixTime,
 ) -> Result<Proof, Refusal> {
+    let proof = genuine(document, &policy.roots, now)?;
+    policy.check(&proof, now)?;
+    exchange.check(&proof)?;
+    Ok(proof)
+}
+
+/// The first half of [`verify()`], for who judges what is genuine by a policy and has to say whom it refuses.
+pub(crate) fn genuine(document: &[u8], roots: &[Root], now: UnixTime) -> Result<Proof, Refusal> {
     let envelope = UnverifiedEnvelope::parse(document)?;
     let payload = UnverifiedPayload::parse(envelope.payload)?;
-    let chain = Chain::verify(&payload, &policy.roots, now)?;
+    let chain = Chain::verify(&payload, roots, now)?;
     if !chain.signed(&signed_bytes(envelope.payload), envelope.signature) {
         return Err(Refusal::Signature);
     }
     let own = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
-    let proof = Proof {
+    Ok(Proof {
         module_id: payload.module_id.to_owned(),
         time: payload.timestamp,
         debug: in_debug_mode(&payload.pcrs),
@@ -131,10 +140,15 @@ pub fn verify(
         pcrs: payload.pcrs,
         root: chain.root,
         chain: chain.certificates,
-    };
-    policy.check(&proof, now)?;
-    exchange.check(&proof)?;
-    Ok(proof)
+    })
+}
+
+/// The nonce that a document names, before the work of verifying it: one that nobody gave out needs none.
+#[cfg(feature = "broker")]
+pub(crate) fn unverified_nonce(document: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+    let envelope = UnverifiedEnvelope::parse(document)?;
+    let payload = UnverifiedPayload::parse(envelope.payload)?;
+    Ok(payload.nonce.map(<[u8]>::to_vec))
 }
 
 /// When a document says that it was made. Nobody has verified it: use it for documents that were kept, whose receipt at

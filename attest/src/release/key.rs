@@ -50,6 +50,12 @@ impl std::error::Error for BrokerKeyError {}
 /// The private key of a broker. It is neither printed nor copied.
 pub struct BrokerKey(Ed25519KeyPair);
 
+impl fmt::Debug for BrokerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BrokerKey")
+    }
+}
+
 impl BrokerKey {
     /// A new key that is never written down: enclaves have to be told its public half each time.
     ///
