@@ -100,7 +100,7 @@ pub fn ports(bundle: &[u8]) -> Result<Vec<(u16, u16)>, Rejection> {
 }
 
 fn declared(plan: &Plan) -> Vec<(u16, u16)> {
-    let ports = plan.containers.iter().flat_map(|container| &container.ports);
+    let ports = plan.lasting_containers().flat_map(|container| &container.ports);
     ports
         .map(|port| (port.container_port, port.host_port.unwrap_or(port.container_port)))
         .collect()

@@ -108,7 +108,7 @@ fn pod(registry: &mut Registry, snapshot: &Snapshot) {
                 .get_or_create(&labels)
                 .set(i64::from(report.status.phase == phase));
         }
-        for container in &report.status.container_statuses {
+        for container in report.status.all_containers() {
             let labels = vec![("container", container.name.clone())];
             ready.get_or_create(&labels).set(i64::from(container.ready));
             restarts

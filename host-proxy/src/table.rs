@@ -27,8 +27,9 @@ pub fn status(answer: &StatusAnswer, now: u64) -> String {
     };
     let containers = &pod.status.container_statuses;
     let ready = containers.iter().filter(|container| container.ready).count();
-    let restarts: u32 = containers
-        .iter()
+    let restarts: u32 = pod
+        .status
+        .all_containers()
         .map(|container| container.restart_count)
         .fold(0, u32::saturating_add);
     let pod_row = [
@@ -45,7 +46,7 @@ pub fn status(answer: &StatusAnswer, now: u64) -> String {
     if let Some(message) = pod.status.message.as_ref().or(pod.status.reason.as_ref()) {
         let _ = writeln!(out, "{}", escape(message));
     }
-    let rows: Vec<_> = containers.iter().map(container_row).collect();
+    let rows: Vec<_> = pod.status.all_containers().map(container_row).collect();
     out.push('\n');
     out.push_str(&columns(
         &[
@@ -90,12 +91,11 @@ pub fn phase(pod: &PodReport) -> &'static str {
 pub fn changes(before: Option<&PodReport>, after: &PodReport) -> Vec<String> {
     let mut lines = Vec::new();
     let name = escape(&after.name);
-    for container in &after.status.container_statuses {
+    for container in after.status.all_containers() {
         let known = before.and_then(|report| {
             report
                 .status
-                .container_statuses
-                .iter()
+                .all_containers()
                 .find(|other| other.name == container.name)
         });
         let same_state = known.is_some_and(|known| {

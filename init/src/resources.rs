@@ -1,6 +1,6 @@
 //! What a kubelet and its runtime write into cgroup v2 files for `resources` (spec section 18.3 to 18.5). Pure.
 
-use manifest_sync::plan::Plan;
+use manifest_sync::plan::{ContainerPlan, Plan, RestartPolicy};
 use manifest_sync::resources::{QosClass, ResourcesPlan};
 
 /// A file of a cgroup and its content.
@@ -30,22 +30,15 @@ pub fn container_files(resources: &ResourcesPlan) -> Vec<CgroupFile> {
 
 /// Files of the Pod's cgroup (K-446). What is not limited is left as the kernel made it.
 pub fn pod_files(plan: &Plan) -> Vec<CgroupFile> {
-    let sum = |pick: fn(&ResourcesPlan) -> Option<u64>| -> u64 {
-        let amounts = plan
-            .containers
-            .iter()
-            .filter_map(|container| pick(&container.resources));
-        amounts.fold(0, u64::saturating_add)
-    };
-    // A sum says something only when every part of it is known.
-    let limit = |pick: fn(&ResourcesPlan) -> Option<u64>| {
+    // A limit says something only when every container has one.
+    let limit = |pick: Amount| {
         let known = |amount: Option<u64>| amount.is_some_and(|amount| amount > 0);
-        plan.containers
-            .iter()
+        plan.all_containers()
             .all(|container| known(pick(&container.resources)))
-            .then(|| sum(pick))
+            .then(|| pod_amount(plan, pick))
     };
-    let weight = pod_weight(shares(Some(sum(|resources| resources.cpu_request))));
+    let request = pod_amount(plan, |resources| resources.cpu_request);
+    let weight = pod_weight(shares(Some(request)));
     vec![
         ("cpu.max", cpu_max(limit(|resources| resources.cpu_limit))),
         ("cpu.weight", weight.to_string()),
@@ -54,6 +47,42 @@ pub fn pod_files(plan: &Plan) -> Vec<CgroupFile> {
             memory_max(limit(|resources| resources.memory_limit)),
         ),
     ]
+}
+
+/// One amount of a container's resources.
+type Amount = fn(&ResourcesPlan) -> Option<u64>;
+
+/// K-447: what runs together at most: all lasting containers, or an init container and the sidecars before it.
+fn pod_amount(plan: &Plan, pick: Amount) -> u64 {
+    let amount = |container: &ContainerPlan| pick(&container.resources).unwrap_or(0);
+    let lasting = plan.lasting_containers().map(amount);
+    let mut most = 0;
+    let mut sidecars: u64 = 0;
+    for init in &plan.init_containers {
+        let with_sidecars = sidecars.saturating_add(amount(init));
+        if init.restart_policy == Some(RestartPolicy::Always) {
+            sidecars = with_sidecars;
+        } else {
+            most = with_sidecars.max(most);
+        }
+    }
+    lasting.fold(0, u64::saturating_add).max(most)
+}
+
+/// What counts as a container's memory request for its OOM score: a sidecar must not die before the containers that
+/// need it (K-452).
+pub fn oom_resources<'a>(plan: &'a Plan, container: &'a ContainerPlan) -> &'a ResourcesPlan {
+    let request = |container: &ContainerPlan| container.resources.memory_request.unwrap_or(0);
+    let is_init = plan
+        .init_containers
+        .iter()
+        .any(|init| init.name == container.name);
+    let is_sidecar = is_init && container.restart_policy == Some(RestartPolicy::Always);
+    let smallest = plan.containers.iter().min_by_key(|regular| request(regular));
+    match smallest {
+        Some(smallest) if is_sidecar && request(smallest) > request(container) => &smallest.resources,
+        _ => &container.resources,
+    }
 }
 
 /// K-450. `capacity`: memory of the machine, bytes.

@@ -3,11 +3,35 @@
 use crate::decode::Node;
 use crate::digest::Digest;
 use crate::plan::{
-    ContainerPlan, EnvFrom, EnvValue, EnvVar, MountPlan, ObjectRef, PortPlan, RestartRule, RuleOperator,
-    SecurityPlan, VolumePlan, VolumeSource,
+    ContainerPlan, EnvFrom, EnvValue, EnvVar, MountPlan, ObjectRef, PortPlan, RestartPolicy, RestartRule,
+    RuleOperator, SecurityPlan, VolumePlan, VolumeSource,
 };
 use crate::pod::{label, named, policy, relative, unique};
 use crate::resources;
+
+/// Reads one entry of a list of containers: the entry, the Pod's `securityContext`, its `fsGroup`, its volumes.
+pub(crate) type Read = fn(&Node<'_>, Option<&Node<'_>>, Option<u32>, &[VolumePlan]) -> Option<ContainerPlan>;
+
+/// An init container. One that runs to its end has no probes and no hooks (K-081); a sidecar may have them.
+pub(crate) fn init_container(
+    node: &Node<'_>,
+    pod: Option<&Node<'_>>,
+    fs_group: Option<u32>,
+    volumes: &[VolumePlan],
+) -> Option<ContainerPlan> {
+    let plan = container(node, pod, fs_group, volumes)?;
+    if plan.restart_policy != Some(RestartPolicy::Always) {
+        for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+            if node.get(field).is_some() {
+                node.error_at(
+                    field,
+                    "must not be set for init containers without restartPolicy Always",
+                );
+            }
+        }
+    }
+    Some(plan)
+}
 
 pub(crate) fn container(
     node: &Node<'_>,

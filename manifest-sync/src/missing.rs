@@ -28,14 +28,19 @@ pub(crate) fn warn(pod: &Node<'_>, plan: &Plan) {
             Node { path, ..pod.clone() }.warn(message);
         }
     };
-    for (c, container) in plan.containers.iter().enumerate() {
+    let path = |list: &str, index: usize| format!("spec.{list}[{index}]");
+    let inits = plan.init_containers.iter().enumerate();
+    let inits = inits.map(|(index, container)| (path("initContainers", index), container));
+    let regular = plan.containers.iter().enumerate();
+    let regular = regular.map(|(index, container)| (path("containers", index), container));
+    for (path, container) in inits.chain(regular) {
         for (i, from) in container
             .env_from
             .iter()
             .enumerate()
             .filter(|(_, from)| !from.optional)
         {
-            check(format!("spec.containers[{c}].envFrom[{i}]"), &from.source, None);
+            check(format!("{path}.envFrom[{i}]"), &from.source, None);
         }
         for (i, var) in container.env.iter().enumerate() {
             if let EnvValue::Key {
@@ -44,11 +49,7 @@ pub(crate) fn warn(pod: &Node<'_>, plan: &Plan) {
                 optional: false,
             } = &var.value
             {
-                check(
-                    format!("spec.containers[{c}].env[{i}].valueFrom"),
-                    source,
-                    Some(key),
-                );
+                check(format!("{path}.env[{i}].valueFrom"), source, Some(key));
             }
         }
     }

@@ -31,6 +31,8 @@ pub struct Plan {
     pub restart_policy: RestartPolicy,
     /// `terminationGracePeriodSeconds`, default 30 (K-130).
     pub grace_seconds: u32,
+    /// Init containers in spec order; one whose own `restart_policy` is `Always` is a sidecar.
+    pub init_containers: Vec<ContainerPlan>,
     /// Regular containers in spec order.
     pub containers: Vec<ContainerPlan>,
     /// Volumes of the Pod.
@@ -47,6 +49,22 @@ pub struct Plan {
     pub secrets: BTreeMap<String, Data>,
     /// Classes of released secrets by name; only those that a volume of the Pod mounts. Their values are never here.
     pub secret_classes: BTreeMap<String, SecretClassPlan>,
+}
+
+impl Plan {
+    /// Every container: init containers, then regular ones.
+    pub fn all_containers(&self) -> impl Iterator<Item = &ContainerPlan> + Clone {
+        self.init_containers.iter().chain(&self.containers)
+    }
+
+    /// Those that run for as long as the Pod does: sidecars, then regular containers.
+    pub fn lasting_containers(&self) -> impl Iterator<Item = &ContainerPlan> + Clone {
+        let sidecars = self
+            .init_containers
+            .iter()
+            .filter(|container| container.restart_policy == Some(RestartPolicy::Always));
+        sidecars.chain(&self.containers)
+    }
 }
 
 /// `restartPolicy` of a Pod or a container.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::container::container;
+use crate::container::{Read, container, init_container};
 use crate::decode::Node;
 use crate::digest::BundleDigest;
 use crate::plan::{DnsPlan, Plan, RestartPolicy};
@@ -89,7 +89,6 @@ const POD_HARMLESS: &[&str] = &[
     "imagePullSecrets",
 ];
 const POD_UNSUPPORTED: &[&str] = &[
-    "initContainers",
     "ephemeralContainers",
     "shareProcessNamespace",
     "activeDeadlineSeconds",
@@ -114,6 +113,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
     spec.fields(
         &[
             "containers",
+            "initContainers",
             "restartPolicy",
             "terminationGracePeriodSeconds",
             "volumes",
@@ -159,15 +159,20 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
     if nodes.is_empty() {
         spec.error_at("containers", "needs at least one entry");
     }
-    let containers: Vec<_> = nodes
-        .iter()
-        .filter_map(|n| container(n, spec.get("securityContext").as_ref(), fs_group, &volumes))
-        .collect();
+    let read = |nodes: &[Node<'_>], read: Read| -> Vec<_> {
+        let security = spec.get("securityContext");
+        nodes
+            .iter()
+            .filter_map(|n| read(n, security.as_ref(), fs_group, &volumes))
+            .collect()
+    };
+    let init_containers = read(&spec.list_of("initContainers", 64), init_container);
+    let containers = read(&nodes, container);
     unique(
         &spec,
         "containers",
         "container name",
-        containers.iter().map(|c| c.name.clone()),
+        init_containers.iter().chain(&containers).map(|c| c.name.clone()),
     );
     unique(
         &spec,
@@ -179,13 +184,16 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         &spec,
         "containers",
         "hostPort",
-        containers
+        init_containers
             .iter()
+            .filter(|c| c.restart_policy == Some(RestartPolicy::Always))
+            .chain(&containers)
             .flat_map(|c| &c.ports)
             .filter_map(|p| p.host_port)
             .map(|p| p.to_string()),
     );
-    if containers.iter().map(|c| c.env.len()).sum::<usize>() > 4096 {
+    let all = init_containers.iter().chain(&containers);
+    if all.map(|c| c.env.len()).sum::<usize>() > 4096 {
         spec.error("more than 4096 environment entries");
     }
     let hostname = if spec.get("hostname").is_some() {
@@ -232,6 +240,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
             .get("terminationGracePeriodSeconds")
             .and_then(|n| n.unsigned(0, i32::MAX as u32))
             .unwrap_or(30),
+        init_containers,
         containers,
         volumes,
         host_aliases,

@@ -57,7 +57,7 @@ impl Plan {
             ];
             all.into_iter().all(|value| some(value).is_none())
         };
-        let mut all = self.containers.iter().map(|container| &container.resources);
+        let mut all = self.all_containers().map(|container| &container.resources);
         if all.clone().all(best_effort) {
             QosClass::BestEffort
         } else if all.all(guaranteed) {

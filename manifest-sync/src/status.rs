@@ -52,8 +52,20 @@ pub struct PodStatus {
     pub pod_ip: String,
     /// In the kubelet's order (K-270).
     pub conditions: Vec<Condition>,
+    /// In spec order (K-300); empty: the Pod has no init containers.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub init_container_statuses: Vec<ContainerStatus>,
     /// Sorted by name (K-300).
     pub container_statuses: Vec<ContainerStatus>,
+}
+
+impl PodStatus {
+    /// Every container: init containers, then regular ones.
+    pub fn all_containers(&self) -> impl Iterator<Item = &ContainerStatus> {
+        self.init_container_statuses
+            .iter()
+            .chain(&self.container_statuses)
+    }
 }
 
 /// Phase of a Pod.
@@ -170,7 +182,7 @@ pub struct Event {
     pub reason: String,
     /// In words.
     pub message: String,
-    /// `spec.containers{NAME}`; absent for the Pod.
+    /// `spec.containers{NAME}` or `spec.initContainers{NAME}`; absent for the Pod.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub field_path: Option<String>,
 }

@@ -104,12 +104,12 @@ fn every_mistake_is_reported_at_once_with_its_path() {
     bad["spec"]["containers"][0]["livenessProbe"] = json!({"httpGet": {"port": 80}});
     bad["spec"]["containers"][0]["imagePulPolicy"] = json!("Always");
     bad["spec"]["containers"][0]["ports"] = json!([{"containerPort": "80"}]);
-    bad["spec"]["initContainers"] = json!([{"name": "i", "image": "i"}]);
+    bad["spec"]["initContainers"] = json!([{"name": "i", "image": "i", "livenessProbe": {"exec": {}}}]);
     let words = [
         "spec.containers[0].livenessProbe",
         "spec.containers[0].imagePulPolicy",
         "spec.containers[0].ports[0].containerPort",
-        "spec.initContainers",
+        "spec.initContainers[0].image",
     ];
     refused(&list(&[bad]), &words);
 }
@@ -227,5 +227,42 @@ proptest! {
     #[test]
     fn arbitrary_text_never_panics(text in "[\\[\\]{}:,\"a-z0-9 ]{0,200}") {
         let _ = Plan::from_bundle_bytes(text.as_bytes());
+    }
+}
+
+#[test]
+fn init_containers_are_read_in_their_order() {
+    let init = |name: &str| json!({"name": name, "image": image()});
+    let mut sidecar = init("proxy");
+    sidecar["restartPolicy"] = json!("Always");
+    let (plan, _) = accepted(&with("/spec/initContainers", json!([init("first"), sidecar])));
+    let names = |containers: &mut dyn Iterator<Item = &manifest_sync::plan::ContainerPlan>| -> Vec<String> {
+        containers.map(|container| container.name.clone()).collect()
+    };
+    assert_eq!(names(&mut plan.all_containers()), ["first", "proxy", "app"]);
+    assert_eq!(names(&mut plan.lasting_containers()), ["proxy", "app"]);
+    let twice = with("/spec/initContainers", json!([init("app")]));
+    refused(&twice, &["container name", "app"]);
+    let missing = json!([{"name": "i", "image": image(), "envFrom": [{"configMapRef": {"name": "absent"}}]}]);
+    let (_, warnings) = accepted(&with("/spec/initContainers", missing));
+    assert!(
+        warnings.contains("spec.initContainers[0].envFrom[0]"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn an_init_container_that_ends_has_neither_probes_nor_hooks() {
+    for (field, value) in [
+        ("livenessProbe", json!({"exec": {"command": ["true"]}})),
+        ("lifecycle", json!({"preStop": {"exec": {"command": ["true"]}}})),
+    ] {
+        let mut init = json!({"name": "i", "image": image()});
+        init[field] = value;
+        let path = format!("spec.initContainers[0].{field}");
+        refused(
+            &with("/spec/initContainers", json!([init])),
+            &[&path, "without restartPolicy Always"],
+        );
     }
 }

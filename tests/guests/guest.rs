@@ -24,6 +24,11 @@ fn main() {
         ["flood"] => flood(),
         ["echo", port] => echo(port.parse().expect("a port")),
         ["cat", path] => print!("{}", std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string())),
+        ["cat-and-sleep", path] => {
+            println!("{}", std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string()));
+            forever();
+        }
+        ["write", path, text] => std::fs::write(path, text).expect("a writable file"),
         ["stamp"] => stamp(),
         ["inspect"] => inspect(),
         ["cgroup"] => cgroup(),

@@ -111,7 +111,7 @@ fn logs(site: &Site, query: &str, follows: &AtomicBool) -> Answer {
         let statuses = view
             .report
             .iter()
-            .flat_map(|report| &report.status.container_statuses);
+            .flat_map(|report| report.status.all_containers());
         let known: Vec<_> = statuses.map(|status| status.name.as_str()).collect();
         if !known.is_empty() && !known.contains(&name.as_str()) {
             let message = format!("the Pod has no container {name}; it has: {}\n", known.join(", "));

@@ -156,7 +156,7 @@ impl Report {
 }
 
 fn images(bundle: &Bundle) -> Vec<String> {
-    let containers = bundle.plan().containers.iter();
+    let containers = bundle.plan().all_containers();
     containers.map(|container| container.image.clone()).collect()
 }
 

@@ -115,7 +115,7 @@ fn described(envelope: &Envelope) -> Result<Vec<String>, Failure> {
         escape(&plan.namespace),
         escape(&plan.name),
     ));
-    for container in &plan.containers {
+    for container in plan.all_containers() {
         lines.push(format!(
             "  {}: {}",
             escape(&container.name),

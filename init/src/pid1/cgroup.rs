@@ -88,7 +88,11 @@ impl Cgroups {
 
     /// K-450.
     pub(super) fn oom_score_adj(&self, plan: &Plan, container: &ContainerPlan) -> i32 {
-        resources::oom_score_adj(plan.qos_class(), &container.resources, self.capacity)
+        resources::oom_score_adj(
+            plan.qos_class(),
+            resources::oom_resources(plan, container),
+            self.capacity,
+        )
     }
 
     /// Removes the cgroup of an instance whose processes have all ended. Whether the kernel has killed one of them for

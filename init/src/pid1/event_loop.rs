@@ -334,8 +334,7 @@ impl Pid1 {
         reason: &'static str,
         message: String,
     ) {
-        let field_path =
-            container.map(|unit| format!("spec.containers{{{}}}", self.supervisor.unit_name(unit)));
+        let field_path = container.and_then(|unit| unit.field_path(self.supervisor.unit_name(unit)));
         let time = self.supervisor.timestamp(self.now());
         let reason = reason.to_owned();
         let event = self.journal.record(status::Event {

@@ -262,7 +262,7 @@ impl Pid1 {
         if let Some(Err(error)) = self.cgroups.as_ref().map(|cgroups| cgroups.accept(&plan)) {
             log::error!("cannot limit the Pod: {error}");
         }
-        let ports = plan.containers.iter().flat_map(|container| &container.ports);
+        let ports = plan.lasting_containers().flat_map(|container| &container.ports);
         self.services
             .open_ports(ports.map(|port| port.container_port).collect());
         self.plan = Some(Rc::new(plan.clone()));
@@ -282,8 +282,7 @@ impl Pid1 {
     /// What this machine cannot do for the Pod.
     fn unenforced(&self, plan: &Plan) -> Option<Finding> {
         let unlimited = plan
-            .containers
-            .iter()
+            .all_containers()
             .all(|container| container.resources == ResourcesPlan::default());
         (self.cgroups.is_none() && !unlimited).then(|| Finding {
             object: format!("Pod/{}", plan.name),

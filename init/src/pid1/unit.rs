@@ -116,10 +116,12 @@ impl Pid1 {
     }
 
     pub(super) fn container(&self, unit: UnitId) -> Option<&ContainerPlan> {
-        let UnitId::Container(index) = unit else {
-            return None;
-        };
-        self.plan.as_ref()?.containers.get(index)
+        let plan = self.plan.as_ref()?;
+        match unit {
+            UnitId::Service(_) => None,
+            UnitId::Init(index) => plan.init_containers.get(index),
+            UnitId::Container(index) => plan.containers.get(index),
+        }
     }
 
     pub(super) fn stop_signal(&self, pid: Pid) -> String {
@@ -147,7 +149,7 @@ impl Pid1 {
     pub(super) fn spawn(&mut self, unit: UnitId, attempt: u32) -> Event {
         let spawned = match unit {
             UnitId::Service(index) => self.spawn_service(index, attempt),
-            UnitId::Container(_) => self.spawn_container(unit, attempt),
+            UnitId::Init(_) | UnitId::Container(_) => self.spawn_container(unit, attempt),
         };
         match spawned {
             Ok(pid) => Event::Spawned { unit, pid },

@@ -1,40 +1,41 @@
-//! One container: its state, and what each event makes of it. What users see of it is projected in `status`.
+//! One container: what each event makes of its state. When its turn comes is decided in `pod`; what users see of it is
+//! projected in `status`.
 
 use std::time::Duration;
 
-use manifest_sync::plan::Plan;
+use manifest_sync::plan::{ContainerPlan, Plan, RestartPolicy};
 use manifest_sync::status::EventType::{Normal, Warning};
 
 use super::Output;
 use super::action::Action;
 use super::backoff::{CrashLoop, Doubling};
-use super::event::{ExitStatus, Pid, SpawnError};
+use super::event::{Pid, SpawnError};
 use super::restart::Policies;
+use super::state::{End, Live, Next, Program, Reason, State, Termination, go_duration};
+use super::stopping::{Signal, Stopping, Turn};
 use super::time::Time;
 use super::unit::UnitId;
 
-/// K-142: what is left of a grace period is never less.
-const MINIMUM_GRACE_SECONDS: u32 = 2;
 /// K-006, K-025: flat retry of a container that could not be created.
 const CONFIG_RETRY: Duration = Duration::from_secs(10);
 /// K-200.
 const PULL: Doubling = Doubling::new(Duration::from_secs(10), Duration::from_secs(300));
 /// K-390.
 const MOUNT: Doubling = Doubling::new(Duration::from_millis(500), Duration::from_secs(122));
-/// K-026: exit code of a process that never became the container's.
-const START_ERROR: i32 = 128;
-/// K-172.
-const UNKNOWN: i32 = 137;
 
 #[derive(Debug)]
 pub(super) struct Container {
     unit: UnitId,
+    pub(super) role: Role,
     pub(super) name: String,
     pub(super) image: String,
+    pub(super) image_id: String,
     /// `NAME_NS(UID)` with the Pod's name, as the kubelet's messages have it.
     pod: String,
     policies: Policies,
     pub(super) state: State,
+    /// Its next try is due, but something else has to come first.
+    blocked: bool,
     /// Instances that were created.
     pub(super) instances: u32,
     /// The newest that ended, and the one before.
@@ -45,80 +46,36 @@ pub(super) struct Container {
     mount: Doubling,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum State {
-    /// The base services are not ready.
-    Pending,
-    Pulling,
-    /// Waiting for another try: to pull, to create, or to start again.
-    Waiting {
-        until: Time,
-        next: Next,
-        reason: Reason,
-    },
-    Spawning,
-    /// The process exists and has not executed the program.
-    Starting {
-        pid: Pid,
-        since: Time,
-        error: Option<String>,
-        kill_at: Option<Time>,
-    },
-    Running {
-        pid: Pid,
-        since: Time,
-    },
-    Stopping {
-        pid: Pid,
-        since: Time,
-        kill_at: Option<Time>,
-    },
-    /// For good.
-    Terminated,
-}
-
-/// What is tried when the wait is over.
+/// What a container is to its Pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    Pull,
-    Spawn,
+pub(super) enum Role {
+    /// Runs to its end before the next one starts (section 3).
+    Init,
+    /// Starts among the init containers and lasts as long as the Pod (section 4).
+    Sidecar,
+    Regular,
 }
 
-/// The waiting reason that is published.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// `ContainerCreating`.
-    Creating,
-    /// A reason of K-302 with its message.
-    Because(&'static str, String),
-}
-
-/// What is known of the end of an instance's process.
-pub(super) struct End {
-    pub(super) status: ExitStatus,
-    pub(super) oom_killed: bool,
-    pub(super) message: Option<String>,
-}
-
-/// How an instance ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Termination {
-    pub(super) exit_code: i32,
-    pub(super) signal: Option<i32>,
-    pub(super) reason: &'static str,
-    pub(super) message: Option<String>,
-    pub(super) started: Option<Time>,
-    pub(super) finished: Time,
-    pub(super) attempt: u32,
+/// Whether a container may be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    Open,
+    Closed,
 }
 
 impl Container {
-    pub(super) fn new(plan: &Plan, index: usize, uid: &str) -> Self {
-        let container = &plan.containers[index];
+    pub(super) fn new(plan: &Plan, unit: UnitId, container: &ContainerPlan, uid: &str) -> Self {
+        let role = match (unit, container.restart_policy) {
+            (UnitId::Init(_), Some(RestartPolicy::Always)) => Role::Sidecar,
+            (UnitId::Init(_), _) => Role::Init,
+            _ => Role::Regular,
+        };
         Self {
-            unit: UnitId::Container(index),
+            unit,
+            role,
             name: container.name.clone(),
             image: container.image.clone(),
+            image_id: container.image_digest.as_str().to_owned(),
             pod: format!("{}_{}({uid})", plan.name, plan.namespace),
             policies: Policies {
                 pod: plan.restart_policy,
@@ -126,6 +83,7 @@ impl Container {
                 rules: container.restart_rules.clone(),
             },
             state: State::Pending,
+            blocked: false,
             instances: 0,
             newest: None,
             previous: None,
@@ -135,19 +93,29 @@ impl Container {
         }
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    pub(super) fn unit(&self) -> UnitId {
+        self.unit
     }
 
     pub(super) fn pid(&self) -> Option<Pid> {
-        match self.state {
-            State::Starting { pid, .. } | State::Running { pid, .. } | State::Stopping { pid, .. } => {
-                Some(pid)
-            }
-            State::Pending | State::Pulling | State::Waiting { .. } | State::Spawning | State::Terminated => {
-                None
-            }
+        self.live().map(|live| live.pid)
+    }
+
+    pub(super) fn live(&self) -> Option<&Live> {
+        match &self.state {
+            State::Live(live) => Some(live),
+            _ => None,
         }
+    }
+
+    /// Whether its program runs.
+    pub(super) fn is_running(&self) -> bool {
+        self.live().is_some_and(|live| live.program == Program::Running)
+    }
+
+    /// Whether its program has ever run.
+    pub(super) fn has_run(&self) -> bool {
+        self.is_running() || self.newest.is_some()
     }
 
     /// Whether it has ended for good.
@@ -155,15 +123,28 @@ impl Container {
         self.state == State::Terminated
     }
 
+    /// Whether it lets the next one of the Pod's start start (K-070, K-090).
+    pub(super) fn lets_next_start(&self) -> bool {
+        match self.role {
+            Role::Init => self.has_succeeded(),
+            Role::Sidecar | Role::Regular => self.is_running(),
+        }
+    }
+
+    /// Whether it has done its work.
+    pub(super) fn has_succeeded(&self) -> bool {
+        self.is_over() && self.newest.as_ref().is_some_and(Termination::is_success)
+    }
+
     /// Whether an end with this code would be followed by a start.
     pub(super) fn restarts(&self, exit_code: i32) -> bool {
-        self.policies.restarts(exit_code)
+        self.role == Role::Sidecar || self.policies.restarts(exit_code)
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
-        match self.state {
-            State::Waiting { until, .. } => Some(until),
-            State::Starting { kill_at, .. } | State::Stopping { kill_at, .. } => kill_at,
+        match &self.state {
+            State::Waiting { until, .. } => (!self.blocked).then_some(*until),
+            State::Live(live) => live.stop.as_ref().and_then(Stopping::deadline),
             _ => None,
         }
     }
@@ -223,22 +204,17 @@ impl Container {
         self.mount.reset();
         self.instances += 1;
         out.emit(self.unit, Normal, "Created", "Container created".to_owned());
-        if self.state == State::Terminated {
+        let stop = self.is_over().then(|| {
             // Stopped while it was being made.
             out.actions.push(Action::Kill(pid));
-            self.state = State::Stopping {
-                pid,
-                since: out.now,
-                kill_at: None,
-            };
-            return;
-        }
-        self.state = State::Starting {
+            Stopping::killed(out.now)
+        });
+        self.state = State::Live(Live {
             pid,
             since: out.now,
-            error: None,
-            kill_at: None,
-        };
+            program: Program::Starting,
+            stop,
+        });
     }
 
     /// No process was made: not an exit (K-025).
@@ -274,86 +250,61 @@ impl Container {
     }
 
     pub(super) fn started(&mut self, out: &mut Output<'_>) {
-        let State::Starting { pid, kill_at, .. } = self.state else {
+        let State::Live(live) = &mut self.state else {
             return;
         };
+        if live.program != Program::Starting {
+            return;
+        }
+        live.program = Program::Running;
+        live.since = out.now;
         out.emit(self.unit, Normal, "Started", "Container started".to_owned());
-        self.state = match kill_at {
-            None => State::Running { pid, since: out.now },
-            kill_at => State::Stopping {
-                pid,
-                since: out.now,
-                kill_at,
-            },
-        };
     }
 
     /// Its exit follows (K-026).
     pub(super) fn start_failed(&mut self, message: String) {
-        if let State::Starting { error, .. } = &mut self.state {
-            *error = Some(message);
+        if let State::Live(live) = &mut self.state
+            && live.program == Program::Starting
+        {
+            live.program = Program::Failed(message);
         }
     }
 
-    /// The instance ended. Returns its code if that is a failure for good.
-    pub(super) fn exited(&mut self, end: End, stopping: bool, out: &mut Output<'_>) -> Option<i32> {
-        let termination = self.termination(end, out.now);
-        if let State::Starting {
-            error: Some(error), ..
-        } = &self.state
+    /// The instance ended; `pod_ends`: nothing is started again. Returns its code if that is a failure for good.
+    pub(super) fn exited(&mut self, end: End, pod_ends: bool, out: &mut Output<'_>) -> Option<i32> {
+        if let State::Live(Live {
+            program: Program::Failed(error),
+            ..
+        }) = &self.state
         {
             out.emit(self.unit, Warning, "Failed", format!("Error: {error}"));
         }
-        let exit_code = termination.exit_code;
-        self.previous = self.newest.replace(termination);
-        if stopping || !self.policies.restarts(exit_code) {
-            self.state = State::Terminated;
-            return (exit_code != 0).then_some(exit_code);
-        }
-        self.restart(out);
-        None
-    }
-
-    fn termination(&self, end: End, now: Time) -> Termination {
         let attempt = self.instances.saturating_sub(1);
-        let (exit_code, signal, reason) = match end.status {
-            ExitStatus::Code(0) => (0, None, "Completed"),
-            ExitStatus::Code(code) => (code, None, "Error"),
-            ExitStatus::Signal(signal) => (128 + signal, Some(signal), "Error"),
+        let termination = Termination::of(&self.state, end, attempt, out.now);
+        let (exit_code, success) = (termination.exit_code, termination.is_success());
+        self.previous = self.newest.replace(termination);
+        let again = match self.role {
+            // K-072, K-074.
+            Role::Init => !success && self.policies.restarts(exit_code),
+            Role::Sidecar | Role::Regular => self.restarts(exit_code),
         };
-        // K-305: whatever the code.
-        let reason = if end.oom_killed { "OOMKilled" } else { reason };
-        let ended = |started| Termination {
-            exit_code,
-            signal,
-            reason,
-            message: end.message,
-            started,
-            finished: now,
-            attempt,
-        };
-        match &self.state {
-            State::Starting {
-                error: Some(error), ..
-            } => Termination {
-                exit_code: START_ERROR,
-                signal: None,
-                reason: "StartError",
-                message: Some(error.clone()),
-                started: None,
-                finished: now,
-                attempt,
-            },
-            State::Starting { since, .. } | State::Running { since, .. } | State::Stopping { since, .. } => {
-                ended(Some(*since))
-            }
-            _ => ended(None),
+        if again && !pod_ends {
+            self.restart(out);
+            return None;
         }
+        self.state = State::Terminated;
+        let failed = match self.role {
+            Role::Init => !success,
+            // K-098.
+            Role::Sidecar => false,
+            Role::Regular => exit_code != 0,
+        };
+        failed.then_some(exit_code)
     }
 
     /// K-186 to K-196.
     fn restart(&mut self, out: &mut Output<'_>) {
-        match self.crash_loop.wait(out.now) {
+        let (until, reason) = match self.crash_loop.wait(out.now) {
             Some((until, delay)) if until > out.now => {
                 let what = format!("restarting failed container {} in pod {}", self.name, self.pod);
                 out.emit(self.unit, Warning, "BackOff", format!("Back-off {what}"));
@@ -363,15 +314,15 @@ impl Container {
                     self.name,
                     self.pod
                 );
-                let reason = Reason::Because("CrashLoopBackOff", message);
-                self.state = State::Waiting {
-                    until,
-                    next: Next::Spawn,
-                    reason,
-                };
+                (until, Reason::Because("CrashLoopBackOff", message))
             }
-            _ => self.spawn_again(out),
-        }
+            _ => (out.now, Reason::Creating),
+        };
+        self.state = State::Waiting {
+            until,
+            next: Next::Again,
+            reason,
+        };
     }
 
     fn spawn_again(&mut self, out: &mut Output<'_>) {
@@ -394,32 +345,19 @@ impl Container {
         });
     }
 
-    /// K-140 to K-142: signalled, then killed. What does not run ends where it is.
+    /// K-140: what runs is stopped, or its stop shortened; what does not run ends where it is.
     pub(super) fn stop(&mut self, grace_seconds: u32, out: &mut Output<'_>) {
-        let deadline = out.now + Duration::from_secs(u64::from(grace_seconds.max(MINIMUM_GRACE_SECONDS)));
         match &mut self.state {
-            State::Running { pid, since } => {
-                let (pid, since) = (*pid, *since);
-                self.state = State::Stopping {
-                    pid,
-                    since,
-                    kill_at: Some(deadline),
-                };
-                self.terminate(pid, out);
-            }
-            State::Starting {
-                error: None,
-                pid,
-                kill_at: kill_at @ None,
-                ..
-            } => {
-                *kill_at = Some(deadline);
-                let pid = *pid;
-                self.terminate(pid, out);
-            }
-            State::Starting { kill_at, .. } | State::Stopping { kill_at, .. } => {
-                *kill_at = kill_at.map(|earlier| earlier.min(deadline));
-            }
+            State::Live(live) => match &mut live.stop {
+                Some(stop) => stop.shorten(out.now, grace_seconds),
+                // K-147: its process is about to end.
+                None if matches!(live.program, Program::Failed(_)) => {}
+                None => {
+                    live.stop = Some(Stopping::new(out.now, grace_seconds));
+                    let message = format!("Stopping container {}", self.name);
+                    out.emit(self.unit, Normal, "Killing", message);
+                }
+            },
             State::Pending | State::Pulling | State::Waiting { .. } | State::Spawning => {
                 self.state = State::Terminated;
             }
@@ -427,69 +365,37 @@ impl Container {
         }
     }
 
-    fn terminate(&self, pid: Pid, out: &mut Output<'_>) {
-        out.emit(
-            self.unit,
-            Normal,
-            "Killing",
-            format!("Stopping container {}", self.name),
-        );
-        out.actions.push(Action::Terminate(pid));
-    }
-
-    /// K-172: a container that never ran is recorded as lost.
+    /// The Pod has ended and this container left no trace (K-172).
     pub(super) fn finalise(&mut self, now: Time) {
         if self.newest.is_none() {
-            self.newest = Some(Termination {
-                exit_code: UNKNOWN,
-                signal: None,
-                reason: "ContainerStatusUnknown",
-                message: Some("The container could not be located when the pod was terminated".to_owned()),
-                started: None,
-                finished: now,
-                attempt: 0,
-            });
+            self.newest = Some(Termination::unknown(now));
         }
     }
 
     /// Does what is due.
-    pub(super) fn advance(&mut self, services_ready: bool, out: &mut Output<'_>) {
-        match &self.state {
-            State::Pending if services_ready => self.start_pull(out),
-            State::Waiting { until, next, reason } if *until <= out.now => {
-                let crashed = matches!(reason, Reason::Because("CrashLoopBackOff", _));
-                match next {
-                    Next::Pull => self.start_pull(out),
-                    Next::Spawn if crashed => self.spawn_again(out),
-                    Next::Spawn => self.spawn(out),
+    pub(super) fn advance(&mut self, gate: Gate, turn: Turn, out: &mut Output<'_>) {
+        self.blocked = false;
+        match &mut self.state {
+            State::Pending if gate == Gate::Open => self.start_pull(out),
+            State::Waiting { until, next, .. } if *until <= out.now => match (gate, next) {
+                (Gate::Closed, _) => self.blocked = true,
+                (Gate::Open, Next::Pull) => self.start_pull(out),
+                (Gate::Open, Next::Spawn) => self.spawn(out),
+                (Gate::Open, Next::Again) => self.spawn_again(out),
+            },
+            State::Live(live) => {
+                let pid = live.pid;
+                match live.stop.as_mut().and_then(|stop| stop.advance(out.now, turn)) {
+                    Some(Signal::Terminate) => out.actions.push(Action::Terminate(pid)),
+                    Some(Signal::Kill) => {
+                        if live.program == Program::Starting {
+                            live.program =
+                                Program::Failed("killed before its program was executed".to_owned());
+                        }
+                        out.actions.push(Action::Kill(pid));
+                    }
+                    None => {}
                 }
-            }
-            State::Starting {
-                pid,
-                since,
-                kill_at: Some(kill_at),
-                ..
-            } if *kill_at <= out.now => {
-                out.actions.push(Action::Kill(*pid));
-                let error = Some("killed before its program was executed".to_owned());
-                self.state = State::Starting {
-                    pid: *pid,
-                    since: *since,
-                    error,
-                    kill_at: None,
-                };
-            }
-            State::Stopping {
-                pid,
-                since,
-                kill_at: Some(kill_at),
-            } if *kill_at <= out.now => {
-                out.actions.push(Action::Kill(*pid));
-                self.state = State::Stopping {
-                    pid: *pid,
-                    since: *since,
-                    kill_at: None,
-                };
             }
             _ => {}
         }
@@ -504,13 +410,5 @@ impl Container {
             format!("Pulling image \"{}\"", self.image),
         );
         out.actions.push(Action::PullImage(self.unit));
-    }
-}
-
-/// Go's way to write a duration of whole seconds: `10s`, `1m20s`, `5m0s` (K-194).
-fn go_duration(duration: Duration) -> String {
-    match duration.as_secs() {
-        seconds @ 0..60 => format!("{seconds}s"),
-        seconds => format!("{}m{}s", seconds / 60, seconds % 60),
     }
 }

@@ -4,29 +4,33 @@
 //! [`Action`]s that follow; [`Supervisor::next_deadline`] says when to step with [`Event::Tick`] at the latest. The
 //! answer to an action is an event, stepped before any other.
 //!
-//! Base services come first; containers start when all of them are ready. A service is always started again. A
-//! container goes through these states:
+//! Base services come first; containers start when all of them are ready, in the order that `pod` keeps. A service is
+//! always started again. A container goes through these states:
 //!
 //! ```text
-//! Pending ─► Pulling ─► Spawning ─► Starting ─► Running ──exit──► decide ─► Terminated
-//!             ▲   │fails   │fails       │ exec fails    │            │
-//!             └ PullBackoff└► Retry     └───────────────┴─► exit     └─► CrashBackoff ─► Spawning
+//! Pending ─► Pulling ─► Spawning ─► Live ──exit──► decide ─► Terminated
+//!              ▲ │fails    ▲ │fails                   │
+//!              └─┴─ Waiting ┴─┴───────────────────────┘
 //! ```
 //!
-//! A Stop interrupts every state: what runs is signalled and, when its grace is over, killed; what does not run ends
+//! A Stop interrupts every state: what lives is signalled and, when its grace is over, killed; what does not live ends
 //! where it is. When all containers have ended for good, the services are stopped, and then the Pod is finished.
 //!
 //! Invariants, held by property tests: a unit has at most one live process; a `Spawn` is answered before the next; a
 //! container whose policy is Never is never started twice; after Stop everything ends by the latest deadline; no action
-//! names a process that is not alive.
+//! names a process that is not alive; no container is started before what it has to wait for.
 
 pub mod action;
 mod backoff;
 mod container;
 pub mod event;
+mod phase;
+mod pod;
 mod restart;
 mod service;
+mod state;
 mod status;
+mod stopping;
 pub mod time;
 pub mod unit;
 
@@ -34,9 +38,11 @@ use manifest_sync::plan::Plan;
 use manifest_sync::status::{EventType, PodReport};
 
 use self::action::Action;
-use self::container::{Container, End};
+use self::container::Container;
 use self::event::{Event, Pid};
+use self::pod::Pod;
 use self::service::Service;
+use self::state::End;
 use self::status::Publisher;
 use self::time::Time;
 use self::unit::UnitId;
@@ -61,25 +67,6 @@ pub struct Supervisor {
     stop: Option<Stop>,
     publisher: Publisher,
     finished: Option<u8>,
-}
-
-/// The accepted Pod.
-#[derive(Debug)]
-struct Pod {
-    plan: Plan,
-    accepted: Time,
-    containers: Vec<Container>,
-    /// Exit code of the first container that failed for good.
-    first_failure: Option<i32>,
-    phase: PodEnd,
-}
-
-/// How far the Pod's end is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PodEnd {
-    Running,
-    /// All containers have ended; the services are being stopped.
-    Ended,
 }
 
 /// A stop that was asked for.
@@ -131,8 +118,8 @@ impl Supervisor {
     /// When to step again if nothing happens.
     pub fn next_deadline(&self) -> Option<Time> {
         let services = self.services.iter().filter_map(Service::deadline);
-        let containers = self.containers().iter().filter_map(Container::deadline);
-        services.chain(containers).min()
+        let pod = self.pod.as_ref().and_then(Pod::deadline);
+        services.chain(pod).min()
     }
 
     /// The newest status; `None` before a Pod was accepted.
@@ -149,17 +136,16 @@ impl Supervisor {
     pub fn unit_name(&self, unit: UnitId) -> &str {
         match unit {
             UnitId::Service(index) => self.services.get(index).map_or("", Service::name),
-            UnitId::Container(index) => self.containers().get(index).map_or("", Container::name),
+            UnitId::Init(_) | UnitId::Container(_) => {
+                let container = self.pod.as_ref().and_then(|pod| pod.get(unit));
+                container.map_or("", |container| container.name.as_str())
+            }
         }
     }
 
     /// A moment as the status writes it: RFC 3339 in whole seconds.
     pub fn timestamp(&self, time: Time) -> String {
         self.publisher.timestamp(time)
-    }
-
-    fn containers(&self) -> &[Container] {
-        self.pod.as_ref().map_or(&[], |pod| pod.containers.as_slice())
     }
 
     fn hear(&mut self, event: Event, out: &mut Output<'_>) {
@@ -179,7 +165,9 @@ impl Supervisor {
             }
             Event::Spawned { unit, pid } => match unit {
                 UnitId::Service(index) => self.with_service(index, |service| service.spawned(pid, out.now)),
-                UnitId::Container(_) => self.with_container(unit, |container| container.spawned(pid, out)),
+                UnitId::Init(_) | UnitId::Container(_) => {
+                    self.with_container(unit, |container| container.spawned(pid, out));
+                }
             },
             Event::SpawnFailed {
                 unit,
@@ -187,44 +175,39 @@ impl Supervisor {
                 message,
             } => match unit {
                 UnitId::Service(index) => self.with_service(index, |service| service.ended(out.now)),
-                UnitId::Container(_) => {
+                UnitId::Init(_) | UnitId::Container(_) => {
                     self.with_container(unit, |container| container.spawn_failed(reason, &message, out));
                 }
             },
-            Event::Started { pid } => self.with_pid(
-                pid,
-                |service| service.started(now),
-                |container| {
-                    container.started(out);
-                    None
-                },
-            ),
-            Event::StartFailed { pid, message } => self.with_pid(
-                pid,
-                |_service| {},
-                |container| {
-                    container.start_failed(message);
-                    None
-                },
-            ),
-            Event::ServiceReady { pid } => self.with_pid(pid, Service::ready, |_container| None),
+            Event::Started { pid } => match self.service_with_pid(pid) {
+                Some(service) => service.started(now),
+                None => self.with_pid(pid, |container| container.started(out)),
+            },
+            Event::StartFailed { pid, message } => {
+                self.with_pid(pid, |container| container.start_failed(message));
+            }
+            Event::ServiceReady { pid } => {
+                if let Some(service) = self.service_with_pid(pid) {
+                    service.ready();
+                }
+            }
             Event::Exited {
                 pid,
                 status,
                 oom_killed,
                 message,
             } => {
-                let stopping = self.stop.is_some();
                 let end = End {
                     status,
                     oom_killed,
                     message,
                 };
-                self.with_pid(
-                    pid,
-                    |service| service.ended(now),
-                    |container| container.exited(end, stopping, out),
-                );
+                // An orphan belongs to nobody.
+                if let Some(service) = self.service_with_pid(pid) {
+                    service.ended(now);
+                } else if let Some(pod) = &mut self.pod {
+                    pod.exited(pid, end, out);
+                }
             }
             Event::Stop { grace_seconds } => self.stop(grace_seconds, out),
             Event::Tick => {}
@@ -236,16 +219,7 @@ impl Supervisor {
             return;
         }
         let uid = plan.uid.clone().unwrap_or_else(|| self.identity.uid.clone());
-        let containers = (0..plan.containers.len())
-            .map(|index| Container::new(&plan, index, &uid))
-            .collect();
-        self.pod = Some(Pod {
-            plan,
-            accepted: out.now,
-            containers,
-            first_failure: None,
-            phase: PodEnd::Running,
-        });
+        self.pod = Some(Pod::new(plan, &uid, out.now));
     }
 
     fn with_service(&mut self, index: usize, act: impl FnOnce(&mut Service)) {
@@ -254,41 +228,24 @@ impl Supervisor {
         }
     }
 
+    fn service_with_pid(&mut self, pid: Pid) -> Option<&mut Service> {
+        self.services
+            .iter_mut()
+            .find(|service| service.pid() == Some(pid))
+    }
+
     fn with_container(&mut self, unit: UnitId, act: impl FnOnce(&mut Container)) {
-        let UnitId::Container(index) = unit else { return };
-        if let Some(container) = self.pod.as_mut().and_then(|pod| pod.containers.get_mut(index)) {
+        if let Some(container) = self.pod.as_mut().and_then(|pod| pod.get_mut(unit)) {
             act(container);
         }
     }
 
-    /// Finds who a process belongs to; an orphan belongs to nobody. A container's answer is the code of a failure for
-    /// good.
-    fn with_pid(
-        &mut self,
-        pid: Pid,
-        service: impl FnOnce(&mut Service),
-        container: impl FnOnce(&mut Container) -> Option<i32>,
-    ) {
-        if let Some(found) = self
-            .services
-            .iter_mut()
-            .find(|service| service.pid() == Some(pid))
-        {
-            return service(found);
-        }
-        let Some(pod) = &mut self.pod else { return };
-        if let Some(found) = pod
-            .containers
-            .iter_mut()
-            .find(|container| container.pid() == Some(pid))
-        {
-            let failure = container(found);
-            pod.first_failure = pod.first_failure.or(failure);
+    fn with_pid(&mut self, pid: Pid, act: impl FnOnce(&mut Container)) {
+        if let Some(container) = self.pod.as_mut().and_then(|pod| pod.with_pid(pid)) {
+            act(container);
         }
     }
 
-    /// K-131, K-140, K-160. A later Stop can only shorten the grace period; unlike the kubelet's (K-562), it takes
-    /// effect on a stop in progress.
     fn stop(&mut self, grace_seconds: Option<u32>, out: &mut Output<'_>) {
         let Some(pod) = &mut self.pod else {
             self.stop.get_or_insert(Stop { failure: None });
@@ -297,32 +254,24 @@ impl Supervisor {
         self.stop.get_or_insert(Stop {
             failure: pod.first_failure,
         });
-        let grace = grace_seconds.unwrap_or(pod.plan.grace_seconds);
-        for container in &mut pod.containers {
-            container.stop(grace, out);
-        }
+        pod.stop(grace_seconds.unwrap_or(pod.plan.grace_seconds), out);
     }
 
     /// What is due, and what follows from what has happened.
     fn advance(&mut self, out: &mut Output<'_>) {
-        let ended = self.pod_has_ended();
+        let ready = self.services_are_ready();
+        let ended = match &mut self.pod {
+            Some(pod) => {
+                pod.advance(ready, out);
+                pod.has_ended()
+            }
+            None => self.stop.is_some(),
+        };
         for service in &mut self.services {
             if ended {
                 service.stop(out);
             }
             service.advance(out);
-        }
-        let ready = self.services_are_ready();
-        if let Some(pod) = &mut self.pod {
-            if ended && pod.phase == PodEnd::Running {
-                pod.phase = PodEnd::Ended;
-                for container in &mut pod.containers {
-                    container.finalise(out.now);
-                }
-            }
-            for container in &mut pod.containers {
-                container.advance(ready, out);
-            }
         }
         if ended && self.finished.is_none() && self.services.iter().all(Service::is_done) {
             let exit_code = self.exit_code();
@@ -336,13 +285,6 @@ impl Supervisor {
     /// Whether all base services run and are ready.
     pub fn services_are_ready(&self) -> bool {
         self.services.iter().all(Service::is_ready)
-    }
-
-    fn pod_has_ended(&self) -> bool {
-        match &self.pod {
-            Some(pod) => pod.containers.iter().all(Container::is_over),
-            None => self.stop.is_some(),
-        }
     }
 
     fn exit_code(&self) -> u8 {

@@ -9,9 +9,12 @@ use manifest_sync::status::{
     Condition, ContainerState, ContainerStatus, Phase, PodReport, PodStatus, ReportedPort,
 };
 
-use super::container::{Container, Reason, State, Termination};
+use super::Identity;
+use super::container::{Container, Role};
+use super::phase::phase;
+use super::pod::Pod;
+use super::state::{Program, Reason, State, Termination};
 use super::time::Time;
-use super::{Identity, Pod, PodEnd};
 
 const SANDBOX: &str = "PodReadyToStartContainers";
 
@@ -44,16 +47,24 @@ impl Publisher {
     /// Whether the report has changed.
     pub(super) fn update(&mut self, pod: &Pod, identity: &Identity, services_ready: bool, now: Time) -> bool {
         let uid = pod.plan.uid.clone().unwrap_or_else(|| identity.uid.clone());
-        let phase = phase(pod);
-        let mut container_statuses: Vec<ContainerStatus> = pod
-            .containers
-            .iter()
-            .zip(&pod.plan.containers)
-            .map(|(container, plan)| self.container(container, plan.image_digest.as_str(), &uid))
-            .collect();
-        let conditions = self.conditions(pod, phase, services_ready, now);
+        let phase = self.phase(pod);
+        // K-083.
+        let creating = if pod.inits().is_empty() {
+            "ContainerCreating"
+        } else {
+            "PodInitializing"
+        };
+        let statuses = |containers: &[Container]| -> Vec<ContainerStatus> {
+            containers
+                .iter()
+                .map(|container| self.container(container, creating, &uid))
+                .collect()
+        };
+        let init_container_statuses = statuses(pod.inits());
+        let mut container_statuses = statuses(pod.regular());
         // K-300.
         container_statuses.sort_by(|a, b| a.name.cmp(&b.name));
+        let conditions = self.conditions(pod, phase, services_ready, now);
         let report = PodReport {
             name: pod.plan.name.clone(),
             namespace: pod.plan.namespace.clone(),
@@ -67,6 +78,7 @@ impl Publisher {
                 start_time: self.timestamp(pod.accepted),
                 pod_ip: identity.pod_ip.clone(),
                 conditions,
+                init_container_statuses,
                 container_statuses,
             },
         };
@@ -75,20 +87,36 @@ impl Publisher {
         changed
     }
 
-    fn container(&self, container: &Container, image_id: &str, uid: &str) -> ContainerStatus {
+    /// K-169: the Pod is not over while a process of it lives.
+    fn phase(&self, pod: &Pod) -> Phase {
+        let phase = phase(pod);
+        let is_over = matches!(phase, Phase::Succeeded | Phase::Failed);
+        if is_over
+            && pod
+                .containers()
+                .iter()
+                .any(|container| container.live().is_some())
+        {
+            let before = self.report.as_ref().map(|report| report.status.phase);
+            return before.unwrap_or_default();
+        }
+        phase
+    }
+
+    fn container(&self, container: &Container, creating: &str, uid: &str) -> ContainerStatus {
         let id = |attempt: u32| format!("cloister://{uid}/{}/{attempt}", container.name);
         let terminated = |ended: &Termination| self.terminated(ended, id(ended.attempt));
         let newest = container.newest.as_ref().map(terminated);
         let (state, last_state) = match &container.state {
-            State::Running { since, .. } | State::Stopping { since, .. } => (
+            State::Live(live) if live.program == Program::Running => (
                 ContainerState::Running {
-                    started_at: self.timestamp(*since),
+                    started_at: self.timestamp(live.since),
                 },
                 newest,
             ),
             State::Terminated => match newest {
                 Some(newest) => (newest, container.previous.as_ref().map(terminated)),
-                None => (waiting("ContainerCreating", None), None),
+                None => (waiting(creating, None), None),
             },
             State::Waiting {
                 reason: Reason::Because(reason, message),
@@ -101,16 +129,15 @@ impl Publisher {
             | State::Pending
             | State::Pulling
             | State::Spawning
-            | State::Starting { .. } => (waiting("ContainerCreating", None), newest),
+            | State::Live(_) => (waiting(creating, None), newest),
         };
-        let running = is_up(container);
         ContainerStatus {
             name: container.name.clone(),
             image: container.image.clone(),
-            image_id: image_id.to_owned(),
+            image_id: container.image_id.clone(),
             container_id: container.instances.checked_sub(1).map(id).unwrap_or_default(),
-            ready: running,
-            started: running,
+            ready: is_ready(container),
+            started: container.is_running(),
             restart_count: container.instances.saturating_sub(1),
             state,
             last_state,
@@ -131,10 +158,11 @@ impl Publisher {
 
     /// K-270 to K-277.
     fn conditions(&mut self, pod: &Pod, phase: Phase, services_ready: bool, now: Time) -> Vec<Condition> {
+        // K-272: sidecars first.
         let unready: Vec<&str> = pod
-            .containers
+            .containers()
             .iter()
-            .filter(|container| !is_up(container))
+            .filter(|container| container.role != Role::Init && !is_ready(container))
             .map(|container| container.name.as_str())
             .collect();
         let (ready, reason, message) = match phase {
@@ -146,17 +174,38 @@ impl Publisher {
                 (false, Some("ContainersNotReady"), Some(message))
             }
         };
-        let initialized = (phase == Phase::Succeeded).then_some("PodCompleted");
         // K-277: once there, it stays until the Pod is over; a service that is started again does not take it away.
         let was_ready = self.since.get(SANDBOX).is_some_and(|(held, _)| *held);
-        let sandbox = (services_ready || was_ready) && pod.phase == PodEnd::Running;
+        let sandbox = (services_ready || was_ready) && !pod.has_ended();
         vec![
             self.condition(SANDBOX, sandbox, None, None, now),
-            self.condition("Initialized", true, initialized, None, now),
+            self.initialized(pod, phase, now),
             self.condition("Ready", ready, reason, message.clone(), now),
             self.condition("ContainersReady", ready, reason, message, now),
             self.condition("PodScheduled", true, None, None, now),
         ]
+    }
+
+    /// K-275, K-276.
+    fn initialized(&mut self, pod: &Pod, phase: Phase, now: Time) -> Condition {
+        let incomplete: Vec<&str> = pod
+            .inits()
+            .iter()
+            .filter(|init| match init.role {
+                Role::Init => !is_ready(init),
+                Role::Sidecar | Role::Regular => !init.is_running(),
+            })
+            .map(|init| init.name.as_str())
+            .collect();
+        let (holds, reason, message) = if phase == Phase::Succeeded {
+            (true, Some("PodCompleted"), None)
+        } else if incomplete.is_empty() || pod.regular().iter().any(Container::has_run) {
+            (true, None, None)
+        } else {
+            let message = format!("containers with incomplete status: [{}]", incomplete.join(" "));
+            (false, Some("ContainersNotInitialized"), Some(message))
+        };
+        self.condition("Initialized", holds, reason, message, now)
     }
 
     fn condition(
@@ -182,9 +231,12 @@ impl Publisher {
     }
 }
 
-/// Running and not being stopped for good; readiness probes will have a say here.
-fn is_up(container: &Container) -> bool {
-    matches!(container.state, State::Running { .. } | State::Stopping { .. })
+/// K-082, K-240.
+fn is_ready(container: &Container) -> bool {
+    match container.role {
+        Role::Init => container.has_succeeded(),
+        Role::Sidecar | Role::Regular => container.is_running(),
+    }
 }
 
 fn waiting(reason: &str, message: Option<String>) -> ContainerState {
@@ -195,8 +247,7 @@ fn waiting(reason: &str, message: Option<String>) -> ContainerState {
 }
 
 fn ports(plan: &Plan) -> Vec<ReportedPort> {
-    plan.containers
-        .iter()
+    plan.lasting_containers()
         .flat_map(|container| container.ports.iter().map(move |port| (container, port)))
         .map(|(container, port)| ReportedPort {
             container: container.name.clone(),
@@ -204,35 +255,6 @@ fn ports(plan: &Plan) -> Vec<ReportedPort> {
             host_port: port.host_port.unwrap_or(port.container_port),
         })
         .collect()
-}
-
-/// K-290, for regular containers.
-fn phase(pod: &Pod) -> Phase {
-    let mut waiting = 0;
-    let mut running = 0;
-    let (mut stopped, mut for_good, mut succeeded) = (0, 0, 0);
-    for container in &pod.containers {
-        match (&container.state, &container.newest) {
-            (State::Running { .. } | State::Stopping { .. }, _) => running += 1,
-            (State::Terminated, Some(ended)) => {
-                stopped += 1;
-                succeeded += usize::from(ended.exit_code == 0);
-                for_good += usize::from(!container.restarts(ended.exit_code));
-            }
-            (_, Some(ended)) => {
-                stopped += 1;
-                for_good += usize::from(!container.restarts(ended.exit_code));
-            }
-            (_, None) => waiting += 1,
-        }
-    }
-    match () {
-        () if waiting > 0 => Phase::Pending,
-        () if running > 0 => Phase::Running,
-        () if pod.phase == PodEnd::Running && stopped != for_good => Phase::Running,
-        () if succeeded == stopped => Phase::Succeeded,
-        () => Phase::Failed,
-    }
 }
 
 /// RFC 3339 in UTC; days to a civil date by Howard Hinnant's algorithm.

@@ -55,6 +55,7 @@ fn plan(policy: RestartPolicy, grace_seconds: u32, containers: Vec<ContainerPlan
         domain: None,
         restart_policy: policy,
         grace_seconds,
+        init_containers: Vec::new(),
         containers,
         volumes: Vec::new(),
         host_aliases: Vec::new(),
@@ -80,6 +81,8 @@ struct World {
     image_error: Option<String>,
     start_error: Option<String>,
     finished: Option<u8>,
+    /// Whether a Stop was asked for: no container may be started afterwards.
+    stopped: bool,
 }
 
 impl World {
@@ -101,6 +104,7 @@ impl World {
             image_error: None,
             start_error: None,
             finished: None,
+            stopped: false,
         }
     }
 
@@ -115,6 +119,7 @@ impl World {
     }
 
     fn step(&mut self, event: Event) {
+        self.stopped |= matches!(event, Event::Stop { .. });
         let mut events = std::collections::VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let mut actions = Vec::new();
@@ -176,7 +181,11 @@ impl World {
             !self.live.values().any(|live| *live == unit),
             "{unit} has a process already"
         );
-        let is_container = matches!(unit, UnitId::Container(_));
+        let is_container = !matches!(unit, UnitId::Service(_));
+        if is_container {
+            assert!(!self.stopped, "{unit} is started after a stop");
+            self.check_turn(unit);
+        }
         if is_container && let Some((reason, message)) = self.spawn_errors.pop() {
             return vec![Event::SpawnFailed {
                 unit,
@@ -202,6 +211,21 @@ impl World {
                 vec![spawned, Event::StartFailed { pid, message }, exited]
             }
             _ => vec![spawned, Event::Started { pid }],
+        }
+    }
+
+    /// K-070, K-090: whatever comes before a container in the Pod's start has let it pass.
+    fn check_turn(&self, unit: UnitId) {
+        let status = self.supervisor.report().expect("accepted").status;
+        let before = match unit {
+            UnitId::Service(_) => return,
+            UnitId::Init(index) => index,
+            UnitId::Container(_) => status.init_container_statuses.len(),
+        };
+        // A sidecar may have ended again since (K-095); only one that has never run must not be passed.
+        for init in status.init_container_statuses.iter().take(before) {
+            let has_run = init.last_state.is_some() || !matches!(init.state, ContainerState::Waiting { .. });
+            assert!(has_run, "{unit} is started before {} has run", init.name);
         }
     }
 
@@ -248,7 +272,14 @@ impl World {
 
 fn summary(report: &PodReport) -> String {
     let mut text = format!("{:?}", report.status.phase);
-    for status in &report.status.container_statuses {
+    let mut conditions = report.status.conditions.iter();
+    if let Some(condition) =
+        conditions.find(|condition| condition.r#type == "Initialized" && condition.status == "False")
+    {
+        let message = condition.message.clone().unwrap_or_default();
+        let _ = write!(text, " ({message})");
+    }
+    for status in report.status.all_containers() {
         let state = |state: &ContainerState| match state {
             ContainerState::Waiting { reason, .. } => format!("waiting:{reason}"),
             ContainerState::Running { .. } => "running".to_owned(),
@@ -316,7 +347,7 @@ fn parse_time(at: &str) -> Time {
     Time::from_millis(millis.unwrap_or_else(|error| panic!("{at}: {error}")))
 }
 
-/// `policy=Never grace=5 app side:OnFailure app2:Never:In:42,43`
+/// `policy=Never grace=5 init/first sidecar/log app other:OnFailure third:Never:In:42,43`
 fn parse_pod(settings: &[&str]) -> Plan {
     let policy = |name: &str| match name {
         "Always" => RestartPolicy::Always,
@@ -331,8 +362,12 @@ fn parse_pod(settings: &[&str]) -> Plan {
             Some(("grace", seconds)) => pod.grace_seconds = seconds.parse().expect("seconds"),
             _ => {
                 let parts: Vec<&str> = setting.split(':').collect();
-                let mut one = container(parts[0]);
+                let (kind, name) = parts[0].split_once('/').unwrap_or(("", parts[0]));
+                let mut one = container(name);
                 one.restart_policy = parts.get(1).map(|name| policy(name));
+                if kind == "sidecar" {
+                    one.restart_policy = Some(RestartPolicy::Always);
+                }
                 if let [_, _, operator, values] = parts.as_slice() {
                     let operator = if *operator == "In" {
                         RuleOperator::In
@@ -345,7 +380,10 @@ fn parse_pod(settings: &[&str]) -> Plan {
                         .collect();
                     one.restart_rules = vec![RestartRule { operator, values }];
                 }
-                pod.containers.push(one);
+                match kind {
+                    "" => pod.containers.push(one),
+                    _ => pod.init_containers.push(one),
+                }
             }
         }
     }
@@ -439,7 +477,7 @@ fn end_of(number: u8) -> (ExitStatus, bool) {
     }
 }
 
-fn random_history(policies: &[u8], moves: &[Move]) {
+fn random_history(policies: &[u8], sidecars: &[bool], moves: &[Move]) {
     let policy = |number: u8| match number % 3 {
         0 => RestartPolicy::Always,
         1 => RestartPolicy::OnFailure,
@@ -449,9 +487,19 @@ fn random_history(policies: &[u8], moves: &[Move]) {
         .map(|index| container(&format!("c{index}")))
         .collect();
     let pod_policy = policy(policies[0]);
+    let mut pod = plan(pod_policy, 30, containers);
+    pod.init_containers = sidecars
+        .iter()
+        .enumerate()
+        .map(|(index, is_sidecar)| {
+            let mut init = container(&format!("i{index}"));
+            init.restart_policy = is_sidecar.then_some(RestartPolicy::Always);
+            init
+        })
+        .collect();
     let mut world = World::new();
     world.boot();
-    world.step(Event::Accept(Box::new(plan(pod_policy, 30, containers))));
+    world.step(Event::Accept(Box::new(pod)));
     let mut restarts: BTreeMap<String, u32> = BTreeMap::new();
     for step in moves {
         match step {
@@ -481,18 +529,22 @@ fn random_history(policies: &[u8], moves: &[Move]) {
             .report()
             .expect("accepted")
             .status
-            .container_statuses
+            .all_containers()
         {
-            let before = restarts.insert(status.name, status.restart_count).unwrap_or(0);
+            let before = restarts
+                .insert(status.name.clone(), status.restart_count)
+                .unwrap_or(0);
             assert!(status.restart_count >= before, "restartCount went back");
         }
     }
     if pod_policy == RestartPolicy::Never {
         for (unit, count) in &world.spawned {
-            assert!(
-                matches!(unit, UnitId::Service(_)) || *count == 1,
-                "{unit} was started {count} times"
-            );
+            let may_restart = match unit {
+                UnitId::Service(_) => true,
+                UnitId::Init(index) => sidecars[*index],
+                UnitId::Container(_) => false,
+            };
+            assert!(may_restart || *count == 1, "{unit} was started {count} times");
         }
     }
     // After a stop, nothing but time is needed, whoever ignores SIGTERM: the grace of the containers, then that of the
@@ -508,7 +560,11 @@ fn random_history(policies: &[u8], moves: &[Move]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
-    fn random_histories_hold_the_invariants(policies in prop::collection::vec(0u8..3, 2..5), moves in moves()) {
-        random_history(&policies, &moves);
+    fn random_histories_hold_the_invariants(
+        policies in prop::collection::vec(0u8..3, 2..5),
+        sidecars in prop::collection::vec(any::<bool>(), 0..4),
+        moves in moves(),
+    ) {
+        random_history(&policies, &sidecars, &moves);
     }
 }

@@ -1,0 +1,207 @@
+//! The accepted Pod: whose turn it is to start and to be stopped, and when the Pod has ended.
+//!
+//! Init containers start one after another, each once the one before it has done its work or, if that is a sidecar,
+//! runs; regular containers follow the last. The Pod ends when all regular containers have ended for good, when an init
+//! container has failed for good, or when it is stopped. Then everything gets its preStop and grace period at once, but
+//! the signals of sidecars wait for all that came after them in the start.
+
+use manifest_sync::plan::Plan;
+
+use super::Output;
+use super::container::{Container, Gate, Role};
+use super::event::Pid;
+use super::state::End;
+use super::stopping::Turn;
+use super::time::Time;
+use super::unit::UnitId;
+
+#[derive(Debug)]
+pub(super) struct Pod {
+    pub(super) plan: Plan,
+    pub(super) accepted: Time,
+    /// Init containers in spec order, then regular ones.
+    containers: Vec<Container>,
+    /// Exit code of the first container that failed for good.
+    pub(super) first_failure: Option<i32>,
+    life: Life,
+    /// The last init container has done its work, or a regular container has run.
+    initialized: bool,
+}
+
+/// How far the Pod's end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Running,
+    /// Nothing is started any more.
+    Ending,
+    /// All containers have ended.
+    Ended,
+}
+
+impl Pod {
+    pub(super) fn new(plan: Plan, uid: &str, now: Time) -> Self {
+        let inits = plan.init_containers.iter().enumerate();
+        let inits = inits.map(|(index, container)| (UnitId::Init(index), container));
+        let regular = plan.containers.iter().enumerate();
+        let regular = regular.map(|(index, container)| (UnitId::Container(index), container));
+        let containers = inits
+            .chain(regular)
+            .map(|(unit, container)| Container::new(&plan, unit, container, uid))
+            .collect();
+        Self {
+            plan,
+            accepted: now,
+            containers,
+            first_failure: None,
+            life: Life::Running,
+            initialized: false,
+        }
+    }
+
+    /// Init containers in spec order, then regular ones.
+    pub(super) fn containers(&self) -> &[Container] {
+        &self.containers
+    }
+
+    pub(super) fn inits(&self) -> &[Container] {
+        self.containers
+            .get(..self.plan.init_containers.len())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn regular(&self) -> &[Container] {
+        self.containers
+            .get(self.plan.init_containers.len()..)
+            .unwrap_or_default()
+    }
+
+    pub(super) fn get(&self, unit: UnitId) -> Option<&Container> {
+        self.containers.iter().find(|container| container.unit() == unit)
+    }
+
+    pub(super) fn get_mut(&mut self, unit: UnitId) -> Option<&mut Container> {
+        self.containers
+            .iter_mut()
+            .find(|container| container.unit() == unit)
+    }
+
+    pub(super) fn with_pid(&mut self, pid: Pid) -> Option<&mut Container> {
+        self.containers
+            .iter_mut()
+            .find(|container| container.pid() == Some(pid))
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.life == Life::Ended
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.containers.iter().filter_map(Container::deadline).min()
+    }
+
+    pub(super) fn exited(&mut self, pid: Pid, end: End, out: &mut Output<'_>) {
+        let pod_ends = self.life != Life::Running;
+        let Some(container) = self.with_pid(pid) else {
+            return;
+        };
+        let failure = container.exited(end, pod_ends, out);
+        self.first_failure = self.first_failure.or(failure);
+    }
+
+    /// K-131, K-160. A later stop can only shorten the grace period; unlike the kubelet's (K-562), it takes effect on a
+    /// stop in progress.
+    pub(super) fn stop(&mut self, grace_seconds: u32, out: &mut Output<'_>) {
+        if self.life == Life::Running {
+            self.life = Life::Ending;
+        }
+        for container in &mut self.containers {
+            container.stop(grace_seconds, out);
+        }
+    }
+
+    /// Does what is due, and what follows from what has happened.
+    pub(super) fn advance(&mut self, services_ready: bool, out: &mut Output<'_>) {
+        self.initialized |= self.start_is_over();
+        if self.life == Life::Running && (self.work_is_over() || self.start_has_failed()) {
+            self.stop(self.plan.grace_seconds, out);
+        }
+        if self.life == Life::Ending && self.containers.iter().all(Container::is_over) {
+            self.life = Life::Ended;
+            self.finalise(out.now);
+        }
+        let turns: Vec<(Gate, Turn)> = (0..self.containers.len())
+            .map(|index| (self.gate(index, services_ready), self.turn(index)))
+            .collect();
+        for (container, (gate, turn)) in self.containers.iter_mut().zip(turns) {
+            container.advance(gate, turn, out);
+        }
+    }
+
+    /// K-028.
+    fn work_is_over(&self) -> bool {
+        self.regular().iter().all(Container::is_over)
+    }
+
+    /// K-072.
+    fn start_has_failed(&self) -> bool {
+        let mut inits = self.inits().iter();
+        inits.any(|init| init.role == Role::Init && init.is_over() && !init.has_succeeded())
+    }
+
+    /// Whether regular containers may start (K-070, K-076, K-090).
+    fn start_is_over(&self) -> bool {
+        let mut regular = self.regular().iter();
+        regular.any(|container| container.live().is_some())
+            || self.inits().last().is_none_or(Container::lets_next_start)
+    }
+
+    /// Whether the container may start, or start again. K-075: one that has been started was not too early.
+    fn gate(&self, index: usize, services_ready: bool) -> Gate {
+        let inits = self.inits();
+        let is_new = self
+            .containers
+            .get(index)
+            .is_some_and(|container| container.instances == 0);
+        let turn = match index.checked_sub(1).and_then(|before| inits.get(before)) {
+            _ if index >= inits.len() => self.start_is_over(),
+            Some(before) => !is_new || before.lets_next_start(),
+            None => true,
+        };
+        if turn && (services_ready || !is_new) {
+            Gate::Open
+        } else {
+            Gate::Closed
+        }
+    }
+
+    /// K-162, K-164: a sidecar of a Pod that ends is signalled after the regular containers and later sidecars.
+    fn turn(&self, index: usize) -> Turn {
+        let (before, later) = self
+            .containers
+            .split_at(index.saturating_add(1).min(self.containers.len()));
+        let is_sidecar = before.last().is_some_and(|own| own.role == Role::Sidecar);
+        let others = later
+            .iter()
+            .any(|other| other.role != Role::Init && other.live().is_some());
+        if self.life != Life::Running && is_sidecar && others {
+            Turn::Later
+        } else {
+            Turn::Now
+        }
+    }
+
+    /// K-172: containers that the Pod got to and that left no trace are recorded as lost; the others keep waiting.
+    fn finalise(&mut self, now: Time) {
+        let inits = self.plan.init_containers.len();
+        let reached = if self.initialized {
+            self.containers.len()
+        } else {
+            let last = self.inits().iter().rposition(Container::has_run);
+            // The first is reached as soon as there is a Pod.
+            last.map_or(1, |last| last.saturating_add(1)).min(inits)
+        };
+        for container in self.containers.iter_mut().take(reached) {
+            container.finalise(now);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What a container can be doing, and how an instance of it can have ended.
+
+use std::time::Duration;
+
+use super::event::{ExitStatus, Pid};
+use super::stopping::Stopping;
+use super::time::Time;
+
+/// K-026: exit code of a process that never became the container's.
+const START_ERROR: i32 = 128;
+/// K-172.
+const UNKNOWN: i32 = 137;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is not its turn yet.
+    Pending,
+    Pulling,
+    /// Waiting for another try: to pull, to create, or to start again.
+    Waiting {
+        until: Time,
+        next: Next,
+        reason: Reason,
+    },
+    Spawning,
+    /// A process exists.
+    Live(Live),
+    /// For good.
+    Terminated,
+}
+
+/// One instance with a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Live {
+    pub(super) pid: Pid,
+    /// When the program was executed; until then, when the process was made.
+    pub(super) since: Time,
+    pub(super) program: Program,
+    pub(super) stop: Option<Stopping>,
+}
+
+/// Whether the process is the container's program yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Program {
+    Starting,
+    /// It never will be; the process is about to end.
+    Failed(String),
+    Running,
+}
+
+/// What is tried when the wait is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    Pull,
+    Spawn,
+    /// Start again after an exit.
+    Again,
+}
+
+/// The waiting reason that is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// `ContainerCreating` or `PodInitializing`.
+    Creating,
+    /// A reason of K-302 with its message.
+    Because(&'static str, String),
+}
+
+/// What is known of the end of an instance's process.
+pub(super) struct End {
+    pub(super) status: ExitStatus,
+    pub(super) oom_killed: bool,
+    pub(super) message: Option<String>,
+}
+
+/// How an instance ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Termination {
+    pub(super) exit_code: i32,
+    pub(super) signal: Option<i32>,
+    pub(super) reason: &'static str,
+    pub(super) message: Option<String>,
+    pub(super) started: Option<Time>,
+    pub(super) finished: Time,
+    pub(super) attempt: u32,
+}
+
+impl Termination {
+    /// The end of an instance that was in `state`.
+    pub(super) fn of(state: &State, end: End, attempt: u32, now: Time) -> Self {
+        let started = match state {
+            State::Live(Live {
+                program: Program::Failed(error),
+                ..
+            }) => {
+                return Self {
+                    exit_code: START_ERROR,
+                    signal: None,
+                    reason: "StartError",
+                    message: Some(error.clone()),
+                    started: None,
+                    finished: now,
+                    attempt,
+                };
+            }
+            State::Live(live) => Some(live.since),
+            _ => None,
+        };
+        let (exit_code, signal, reason) = match end.status {
+            ExitStatus::Code(0) => (0, None, "Completed"),
+            ExitStatus::Code(code) => (code, None, "Error"),
+            ExitStatus::Signal(signal) => (128 + signal, Some(signal), "Error"),
+        };
+        Self {
+            exit_code,
+            signal,
+            // K-305: whatever the code.
+            reason: if end.oom_killed { "OOMKilled" } else { reason },
+            message: end.message,
+            started,
+            finished: now,
+            attempt,
+        }
+    }
+
+    /// K-172: of a container that never ran when its Pod had ended.
+    pub(super) fn unknown(now: Time) -> Self {
+        Self {
+            exit_code: UNKNOWN,
+            signal: None,
+            reason: "ContainerStatusUnknown",
+            message: Some("The container could not be located when the pod was terminated".to_owned()),
+            started: None,
+            finished: now,
+            attempt: 0,
+        }
+    }
+
+    /// K-071: an init container that was short of memory has failed, whatever its code.
+    pub(super) fn is_success(&self) -> bool {
+        self.exit_code == 0 && self.reason != "OOMKilled"
+    }
+}
+
+/// Go's way to write a duration of whole seconds: `10s`, `1m20s`, `5m0s` (K-194).
+pub(super) fn go_duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds => format!("{}m{}s", seconds / 60, seconds % 60),
+    }
+}

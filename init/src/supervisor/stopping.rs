@@ -1,0 +1,158 @@
+//! The stop of one instance: its turn, the signal, SIGKILL (section 5.2 of the kubelet semantics). Pure arithmetic; who
+//! is signalled is the caller's to know.
+
+use std::time::Duration;
+
+use super::time::Time;
+
+/// K-142: what is left of a grace period at the signal is never less.
+const MINIMUM_GRACE_SECONDS: u32 = 2;
+
+/// A stop in progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stopping {
+    step: Step,
+    /// When this step began.
+    since: Time,
+    /// What was left of the grace period when it began.
+    remaining_seconds: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Others have to end first (K-162).
+    Turn,
+    /// The stop signal is sent; SIGKILL follows when the time is over.
+    Signalled,
+    Killed,
+}
+
+/// Whether those that have to end first have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Now,
+    Later,
+}
+
+/// What is sent to the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    Terminate,
+    Kill,
+}
+
+impl Stopping {
+    pub(super) fn new(now: Time, grace_seconds: u32) -> Self {
+        Self {
+            step: Step::Turn,
+            since: now,
+            remaining_seconds: grace_seconds,
+        }
+    }
+
+    /// Of a process that was killed before anything else could be done.
+    pub(super) fn killed(now: Time) -> Self {
+        Self {
+            step: Step::Killed,
+            since: now,
+            remaining_seconds: 0,
+        }
+    }
+
+    /// Another stop came: it can only shorten this one (K-131). The time that has passed stays charged.
+    pub(super) fn shorten(&mut self, now: Time, grace_seconds: u32) {
+        let minimum = match self.step {
+            Step::Turn => 0,
+            Step::Signalled | Step::Killed => MINIMUM_GRACE_SECONDS,
+        };
+        let end = self.elapsed(now).saturating_add(grace_seconds.max(minimum));
+        self.remaining_seconds = self.remaining_seconds.min(end);
+    }
+
+    /// When the step ends if nobody ends it before.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        match self.step {
+            Step::Turn | Step::Signalled => Some(self.since + seconds(self.remaining_seconds)),
+            Step::Killed => None,
+        }
+    }
+
+    /// The signal that is due, if any; once each.
+    pub(super) fn advance(&mut self, now: Time, turn: Turn) -> Option<Signal> {
+        let due = self.deadline().is_some_and(|deadline| deadline <= now);
+        match self.step {
+            Step::Turn if due || turn == Turn::Now => {
+                let left = self.remaining_seconds.saturating_sub(self.elapsed(now));
+                *self = Self {
+                    step: Step::Signalled,
+                    since: now,
+                    remaining_seconds: left.max(MINIMUM_GRACE_SECONDS),
+                };
+                Some(Signal::Terminate)
+            }
+            Step::Signalled if due => {
+                self.step = Step::Killed;
+                Some(Signal::Kill)
+            }
+            Step::Turn | Step::Signalled | Step::Killed => None,
+        }
+    }
+
+    /// Whole seconds since the step began (K-141).
+    fn elapsed(&self, now: Time) -> u32 {
+        u32::try_from((now - self.since).as_secs()).unwrap_or(u32::MAX)
+    }
+}
+
+fn seconds(count: u32) -> Duration {
+    Duration::from_secs(count.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Time {
+        Time::from_millis(millis)
+    }
+
+    #[test]
+    fn what_is_left_at_the_signal_is_whole_seconds_and_never_less_than_two() {
+        // Grace, milliseconds of waiting, milliseconds from the signal to SIGKILL.
+        for (grace, waited, left) in [
+            (30, 0, 30_000),
+            (30, 900, 30_000),
+            (30, 5_100, 25_000),
+            (30, 29_500, 2_000),
+            (1, 0, 2_000),
+            (0, 0, 2_000),
+        ] {
+            let mut stopping = Stopping::new(at(0), grace);
+            let signal = stopping.advance(at(waited), Turn::Now);
+            assert_eq!(signal, Some(Signal::Terminate));
+            assert_eq!(stopping.deadline(), Some(at(waited + left)), "{grace} {waited}");
+            assert_eq!(stopping.advance(at(waited + left), Turn::Now), Some(Signal::Kill));
+            assert_eq!(stopping.deadline(), None);
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_others_longer_than_the_grace_period() {
+        let mut stopping = Stopping::new(at(0), 30);
+        assert_eq!(stopping.advance(at(29_999), Turn::Later), None);
+        assert_eq!(stopping.advance(at(30_000), Turn::Later), Some(Signal::Terminate));
+        assert_eq!(stopping.deadline(), Some(at(32_000)));
+    }
+
+    #[test]
+    fn a_later_stop_shortens_and_never_lengthens() {
+        let mut stopping = Stopping::new(at(0), 30);
+        stopping.advance(at(0), Turn::Now);
+        stopping.shorten(at(10_000), 60);
+        assert_eq!(stopping.deadline(), Some(at(30_000)));
+        stopping.shorten(at(10_000), 5);
+        assert_eq!(stopping.deadline(), Some(at(15_000)));
+        stopping.shorten(at(11_000), 0);
+        assert_eq!(stopping.deadline(), Some(at(13_000)));
+    }
+}
