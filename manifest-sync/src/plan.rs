@@ -31,6 +31,8 @@ pub struct Plan {
     pub restart_policy: RestartPolicy,
     /// `terminationGracePeriodSeconds`, default 30 (K-130).
     pub grace_seconds: u32,
+    /// `activeDeadlineSeconds`: how long the Pod may take, from its acceptance (K-321).
+    pub active_deadline_seconds: Option<u32>,
     /// Init containers in spec order; one whose own `restart_policy` is `Always` is a sidecar.
     pub init_containers: Vec<ContainerPlan>,
     /// Regular containers in spec order.

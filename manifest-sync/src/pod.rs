@@ -91,7 +91,6 @@ const POD_HARMLESS: &[&str] = &[
 const POD_UNSUPPORTED: &[&str] = &[
     "ephemeralContainers",
     "shareProcessNamespace",
-    "activeDeadlineSeconds",
     "hostUsers",
     "overhead",
     "os",
@@ -114,6 +113,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         &[
             "containers",
             "initContainers",
+            "activeDeadlineSeconds",
             "restartPolicy",
             "terminationGracePeriodSeconds",
             "volumes",
@@ -240,6 +240,9 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
             .get("terminationGracePeriodSeconds")
             .and_then(|n| n.unsigned(0, i32::MAX as u32))
             .unwrap_or(30),
+        active_deadline_seconds: spec
+            .get("activeDeadlineSeconds")
+            .and_then(|n| n.unsigned(1, i32::MAX as u32)),
         init_containers,
         containers,
         volumes,

@@ -266,3 +266,15 @@ fn an_init_container_that_ends_has_neither_probes_nor_hooks() {
         );
     }
 }
+
+#[test]
+fn lc_284_a_deadline_is_at_least_a_second() {
+    let (plan, _) = accepted(&with("/spec/activeDeadlineSeconds", json!(5)));
+    assert_eq!(plan.active_deadline_seconds, Some(5));
+    for wrong in [json!(0), json!(-1), json!(1_u64 << 31), json!("5")] {
+        refused(
+            &with("/spec/activeDeadlineSeconds", wrong),
+            &["spec.activeDeadlineSeconds"],
+        );
+    }
+}

@@ -252,7 +252,7 @@ impl Supervisor {
             return;
         };
         self.stop.get_or_insert(Stop {
-            failure: pod.first_failure,
+            failure: pod.failure(),
         });
         pod.stop(grace_seconds.unwrap_or(pod.plan.grace_seconds), out);
     }
@@ -290,7 +290,7 @@ impl Supervisor {
     fn exit_code(&self) -> u8 {
         let failure = match (&self.stop, &self.pod) {
             (Some(stop), _) => stop.failure,
-            (None, Some(pod)) => pod.first_failure,
+            (None, Some(pod)) => pod.failure(),
             (None, None) => None,
         };
         // A failure is a failure, even if its code looks like 0 in eight bits.

@@ -30,7 +30,7 @@ pub(super) fn phase(pod: &Pod) -> Phase {
     }
     let has_run = pod.regular().iter().any(Container::has_run);
     let phase = match () {
-        () if count.failed_for_good > 0 => Phase::Failed,
+        () if pod.verdict.is_some() || count.failed_for_good > 0 => Phase::Failed,
         () if count.pending_init > 0 || (count.pending_sidecar > 0 && !has_run) => Phase::Pending,
         () if count.waiting > 0 => Phase::Pending,
         () if count.running > 0 => Phase::Running,

@@ -2,12 +2,16 @@
 //!
 //! Init containers start one after another, each once the one before it has done its work or, if that is a sidecar,
 //! runs; regular containers follow the last. The Pod ends when all regular containers have ended for good, when an init
-//! container has failed for good, or when it is stopped. Then everything gets its preStop and grace period at once, but
+//! container has failed for good, when its deadline has come, or when it is stopped. Then everything gets its preStop and grace period at once, but
 //! the signals of sidecars wait for all that came after them in the start.
 
+use std::time::Duration;
+
 use manifest_sync::plan::Plan;
+use manifest_sync::status::EventType;
 
 use super::Output;
+use super::action::Action;
 use super::container::{Container, Gate, Role};
 use super::event::Pid;
 use super::state::End;
@@ -22,11 +26,26 @@ pub(super) struct Pod {
     /// Init containers in spec order, then regular ones.
     containers: Vec<Container>,
     /// Exit code of the first container that failed for good.
-    pub(super) first_failure: Option<i32>,
+    first_failure: Option<i32>,
+    /// Why the Pod fails, whatever its containers end with.
+    pub(super) verdict: Option<Verdict>,
     life: Life,
     /// The last init container has done its work, or a regular container has run.
     initialized: bool,
 }
+
+/// Why a Pod fails as a whole: `status.reason` and `status.message`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) reason: &'static str,
+    pub(super) message: &'static str,
+}
+
+/// K-323.
+const DEADLINE_EXCEEDED: Verdict = Verdict {
+    reason: "DeadlineExceeded",
+    message: "Pod was active on the node longer than the specified deadline",
+};
 
 /// How far the Pod's end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +72,7 @@ impl Pod {
             accepted: now,
             containers,
             first_failure: None,
+            verdict: None,
             life: Life::Running,
             initialized: false,
         }
@@ -96,7 +116,19 @@ impl Pod {
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.containers.iter().filter_map(Container::deadline).min()
+        let containers = self.containers.iter().filter_map(Container::deadline);
+        containers.chain(self.active_deadline()).min()
+    }
+
+    /// K-321.
+    fn active_deadline(&self) -> Option<Time> {
+        let seconds = self.plan.active_deadline_seconds?;
+        (self.life == Life::Running).then(|| self.accepted + Duration::from_secs(seconds.into()))
+    }
+
+    /// Exit code of what has failed for good. A Pod with a verdict has failed, whatever its containers ended with.
+    pub(super) fn failure(&self) -> Option<i32> {
+        self.first_failure.or(self.verdict.map(|_| 1))
     }
 
     pub(super) fn exited(&mut self, pid: Pid, end: End, out: &mut Output<'_>) {
@@ -122,6 +154,16 @@ impl Pod {
     /// Does what is due, and what follows from what has happened.
     pub(super) fn advance(&mut self, services_ready: bool, out: &mut Output<'_>) {
         self.initialized |= self.start_is_over();
+        if self.active_deadline().is_some_and(|deadline| deadline <= out.now) {
+            self.verdict = Some(DEADLINE_EXCEEDED);
+            out.actions.push(Action::Emit {
+                container: None,
+                r#type: EventType::Normal,
+                reason: DEADLINE_EXCEEDED.reason,
+                message: DEADLINE_EXCEEDED.message.to_owned(),
+            });
+            self.stop(self.plan.grace_seconds, out);
+        }
         if self.life == Life::Running && (self.work_is_over() || self.start_has_failed()) {
             self.stop(self.plan.grace_seconds, out);
         }

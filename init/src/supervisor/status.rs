@@ -48,6 +48,7 @@ impl Publisher {
     pub(super) fn update(&mut self, pod: &Pod, identity: &Identity, services_ready: bool, now: Time) -> bool {
         let uid = pod.plan.uid.clone().unwrap_or_else(|| identity.uid.clone());
         let phase = self.phase(pod);
+        let verdict = pod.verdict.filter(|_| phase == Phase::Failed);
         // K-083.
         let creating = if pod.inits().is_empty() {
             "ContainerCreating"
@@ -73,8 +74,8 @@ impl Publisher {
             ports: ports(&pod.plan),
             status: PodStatus {
                 phase,
-                reason: None,
-                message: None,
+                reason: verdict.map(|verdict| verdict.reason.to_owned()),
+                message: verdict.map(|verdict| verdict.message.to_owned()),
                 start_time: self.timestamp(pod.accepted),
                 pod_ip: identity.pod_ip.clone(),
                 conditions,

@@ -55,6 +55,7 @@ fn plan(policy: RestartPolicy, grace_seconds: u32, containers: Vec<ContainerPlan
         domain: None,
         restart_policy: policy,
         grace_seconds,
+        active_deadline_seconds: None,
         init_containers: Vec::new(),
         containers,
         volumes: Vec::new(),
@@ -273,6 +274,9 @@ impl World {
 fn summary(report: &PodReport) -> String {
     let mut text = format!("{:?}", report.status.phase);
     let mut conditions = report.status.conditions.iter();
+    if let Some(reason) = &report.status.reason {
+        let _ = write!(text, " {reason}");
+    }
     if let Some(condition) =
         conditions.find(|condition| condition.r#type == "Initialized" && condition.status == "False")
     {
@@ -359,6 +363,9 @@ fn parse_pod(settings: &[&str]) -> Plan {
     for setting in settings {
         match setting.split_once('=') {
             Some(("policy", name)) => pod.restart_policy = policy(name),
+            Some(("deadline", seconds)) => {
+                pod.active_deadline_seconds = Some(seconds.parse().expect("seconds"));
+            }
             Some(("grace", seconds)) => pod.grace_seconds = seconds.parse().expect("seconds"),
             _ => {
                 let parts: Vec<&str> = setting.split(':').collect();
