@@ -2,6 +2,7 @@
 
 mod child;
 mod console;
+mod handshakes;
 mod net;
 mod pid1;
 mod sys;

@@ -17,10 +17,11 @@ use manifest_sync::link::{self, Address, Listener, Stream, StreamKind, StreamRep
 use manifest_sync::protocol::session::Sessions;
 use manifest_sync::relay::{self, Options};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::message::ToNet;
+use crate::handshakes::{Handshakes, Place};
 use crate::sys::fd;
 
 /// Descriptor of the socket to PID 1.
@@ -110,17 +111,14 @@ async fn listen_to_pid1(socket: OwnedFd, rules: &RefCell<Rules>) -> io::Result<(
 }
 
 async fn accept(mut listener: Listener, rules: Rc<RefCell<Rules>>) {
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let handshakes = Handshakes::new(MAX_HANDSHAKES);
     let streams = Arc::new(Semaphore::new(MAX_STREAMS));
     loop {
         match listener.accept().await {
             Ok(stream) => {
-                // Above the limit a connection is closed: waiting would let strangers keep everybody out.
-                let Ok(handshake) = Arc::clone(&handshakes).try_acquire_owned() else {
-                    continue;
-                };
                 let (rules, streams) = (Rc::clone(&rules), Arc::clone(&streams));
-                tokio::task::spawn_local(carry(stream, rules, handshake, streams));
+                handshakes.start(|place| carry(stream, rules, place, streams));
+                tokio::task::yield_now().await;
             }
             Err(error) => {
                 log::warn!("accept: {error}");
@@ -131,12 +129,7 @@ async fn accept(mut listener: Listener, rules: Rc<RefCell<Rules>>) {
 }
 
 /// One stream, from its header to its end.
-async fn carry(
-    mut stream: Stream,
-    rules: Rc<RefCell<Rules>>,
-    handshake: OwnedSemaphorePermit,
-    streams: Arc<Semaphore>,
-) {
+async fn carry(mut stream: Stream, rules: Rc<RefCell<Rules>>, place: Place, streams: Arc<Semaphore>) {
     let target = match timeout(HANDSHAKE, open(&mut stream, &rules)).await {
         Ok(Ok(target)) => target,
         Ok(Err(reply)) => return refuse(stream, reply).await,
@@ -145,7 +138,7 @@ async fn carry(
     let Ok(_permit) = streams.try_acquire_owned() else {
         return refuse(stream, StreamReply::Busy).await;
     };
-    drop(handshake);
+    drop(place);
     if link::write_reply(&mut stream, StreamReply::Accepted)
         .await
         .is_err()

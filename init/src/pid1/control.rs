@@ -9,19 +9,21 @@ use std::time::Duration;
 use manifest_sync::link::{self, Listener, Stream, StreamReply};
 use manifest_sync::protocol::{FromEnclave, enclave};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::input::{ConnectionId, Input};
 use super::log_store::LogStore;
+use crate::handshakes::{Handshakes, Room};
 
 /// How long a connection may take to send its header, and a controller its Hello.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Connections that may be in their handshake at once; more wait in the kernel's backlog.
+/// How long a controller may take to make room for the next frame.
+const STALL: Duration = Duration::from_secs(30);
+/// Connections that may be in their handshake at once.
 const HANDSHAKES: usize = 64;
-/// Control connections that have not been accepted as the controller, at most.
-const MAX_CONNECTIONS: usize = 16;
+/// Control connections at most: the controller, and others that have not said Hello yet.
+const MAX_CONNECTIONS: usize = 64;
 /// Frames that wait for a controller that does not read; with the next one it is given up.
 const OUTBOX: usize = 256;
 /// Bytes read from a controller in one turn.
@@ -40,17 +42,22 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Starts a conversation. `false`: too many are open.
-    pub(crate) fn open(&mut self, stream: Stream, inbox: Sender<Input>) -> bool {
-        if self.open.len() >= MAX_CONNECTIONS {
-            return false;
-        }
+    /// Starts a conversation. With one too many the oldest that has not said Hello is given up, as in [`Handshakes`].
+    pub(crate) fn open(&mut self, stream: Stream, inbox: Sender<Input>) -> Room {
+        let silent = self.open.keys().find(|id| !self.is_controller(**id)).copied();
+        let room = match silent.filter(|_| self.open.len() >= MAX_CONNECTIONS) {
+            Some(oldest) => {
+                self.open.remove(&oldest);
+                Room::Made
+            }
+            None => Room::Free,
+        };
         self.last += 1;
         let id = ConnectionId(self.last);
         let (sender, outbox) = mpsc::channel(OUTBOX);
         self.open.insert(id, sender);
         tokio::task::spawn_local(converse(id, stream, inbox, outbox));
-        true
+        room
     }
 
     /// Makes a connection the controller; returns the one it replaces.
@@ -98,19 +105,20 @@ impl Connections {
 
 /// Accepts forever. A connection that stalls in its handshake delays no other.
 pub(crate) async fn accept(mut listener: Listener, inbox: Sender<Input>) {
-    let permits = std::sync::Arc::new(Semaphore::new(HANDSHAKES));
+    let handshakes = Handshakes::new(HANDSHAKES);
     loop {
-        let Ok(permit) = std::sync::Arc::clone(&permits).acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
             Ok(stream) => {
-                let inbox = inbox.clone();
-                tokio::task::spawn_local(async move {
+                let wishes = inbox.clone();
+                let room = handshakes.start(|place| async move {
                     let input = handshake(stream).await;
-                    drop(permit);
-                    let _ = inbox.send(input).await;
+                    drop(place);
+                    let _ = wishes.send(input).await;
                 });
+                if room == Room::Made && inbox.send(Input::ConnectionRefused).await.is_err() {
+                    return;
+                }
+                tokio::task::yield_now().await;
             }
             Err(error) => {
                 log::warn!("control: accept: {error}");
@@ -159,12 +167,14 @@ async fn hear(id: ConnectionId, mut reader: impl tokio::io::AsyncRead + Unpin, i
     let mut conversation = enclave::Conversation::new();
     let mut buffer = vec![0; READ_BYTES];
     let mut greeted = false;
+    // For all of Hello: a byte now and then must not buy more.
+    let deadline = Instant::now() + HANDSHAKE;
     loop {
         let read = reader.read(&mut buffer);
         let count = if greeted {
             read.await
         } else {
-            timeout(HANDSHAKE, read).await.unwrap_or(Ok(0))
+            timeout_at(deadline, read).await.unwrap_or(Ok(0))
         };
         let Ok(count @ 1..) = count else { return };
         for input in conversation.handle_bytes(&buffer[..count]) {
@@ -178,7 +188,7 @@ async fn hear(id: ConnectionId, mut reader: impl tokio::io::AsyncRead + Unpin, i
 
 async fn speak(mut writer: impl tokio::io::AsyncWrite + Unpin, mut outbox: Receiver<Vec<u8>>) {
     while let Some(bytes) = outbox.recv().await {
-        if writer.write_all(&bytes).await.is_err() {
+        if !matches!(timeout(STALL, writer.write_all(&bytes)).await, Ok(Ok(()))) {
             return;
         }
     }

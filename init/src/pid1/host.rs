@@ -17,6 +17,7 @@ use super::exit::ExitCode;
 use super::finish::Audience;
 use super::input::{ConnectionId, Input};
 use super::measure;
+use crate::handshakes::Room;
 use crate::sys::{fd, proc};
 
 const FOREIGN: &str = "this enclave has another controller: present its session key, or stop the other one";
@@ -25,7 +26,7 @@ const SUPERSEDED: &str = "a controller with the session key has taken over";
 impl Pid1 {
     pub(super) fn connected(&mut self, header: StreamHeader, stream: Stream) {
         if header.stream == (StreamKind::Control {}) {
-            if !self.connections.open(stream, self.wishes.clone()) {
+            if self.connections.open(stream, self.wishes.clone()) == Room::Made {
                 self.refused += 1;
             }
             return;

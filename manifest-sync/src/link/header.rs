@@ -3,8 +3,10 @@
 use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::json;
 use crate::protocol::VERSION;
 
 /// Largest header.
@@ -129,7 +131,7 @@ pub enum HeaderError {
     /// It is larger than [`MAX_HEADER_BYTES`].
     TooLarge(u32),
     /// It is not a header.
-    Malformed(serde_json::Error),
+    Malformed(String),
     /// It is of another version.
     Version(u32),
 }
@@ -168,12 +170,6 @@ impl From<io::Error> for HeaderError {
     }
 }
 
-/// Just the version, so that a header of another version gets that answer and no other.
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
-}
-
 /// Sends a header.
 pub async fn write_header(stream: &mut (impl AsyncWrite + Unpin), header: &StreamHeader) -> io::Result<()> {
     stream
@@ -190,11 +186,24 @@ pub async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> Result<Stream
     }
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes).await?;
-    let versioned: Versioned = serde_json::from_slice(&bytes).map_err(HeaderError::Malformed)?;
-    if versioned.version != VERSION {
-        return Err(HeaderError::Version(versioned.version));
+    parse(&bytes)
+}
+
+fn parse(bytes: &[u8]) -> Result<StreamHeader, HeaderError> {
+    let tree = json::parse(bytes, MAX_HEADER_BYTES, "the header").map_err(HeaderError::Malformed)?;
+    // Whatever else it says, a header of another version gets that answer and no other.
+    let version = tree.get("version").and_then(Value::as_u64);
+    match version.and_then(|version| u32::try_from(version).ok()) {
+        Some(version) if version != VERSION => return Err(HeaderError::Version(version)),
+        _ => {}
     }
-    serde_json::from_slice(&bytes).map_err(HeaderError::Malformed)
+    // serde would take lists for objects with their fields in order.
+    if !tree.is_object() || !tree.get("stream").is_some_and(Value::is_object) {
+        return Err(HeaderError::Malformed(
+            "it is no JSON object with a `stream`".to_owned(),
+        ));
+    }
+    serde_json::from_value(tree).map_err(|error| HeaderError::Malformed(error.to_string()))
 }
 
 /// Answers a header.

@@ -1,8 +1,11 @@
 //! The enclave's end: bytes from the host become [`Input`]s. Any bytes are survived; the first that make no sense end
 //! the conversation with one reason.
 
+use serde_json::Value;
+
 use super::{FromEnclave, RefusedReason, ToEnclave, VERSION};
 use crate::frame::{self, FrameDecoder, MAX_BUNDLE_BYTES, MAX_FRAME_BYTES};
+use crate::json;
 
 /// What the host wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,16 +50,18 @@ pub enum Input {
     },
 }
 
+/// Largest Hello: until one has come, the sender may be anybody.
+pub const MAX_HELLO_BYTES: usize = 4096;
+
 /// One conversation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Conversation {
     decoder: FrameDecoder,
     state: State,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 enum State {
-    #[default]
     Hello,
     Open,
     /// The next frame is a bundle or an envelope of this size.
@@ -69,10 +74,21 @@ pub fn encode(message: &FromEnclave) -> Vec<u8> {
     frame::encode(&super::json(message))
 }
 
+impl Default for Conversation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Conversation {
     /// Nothing has been said yet.
     pub fn new() -> Self {
-        Self::default()
+        let mut decoder = FrameDecoder::new();
+        decoder.set_maximum(MAX_HELLO_BYTES);
+        Self {
+            decoder,
+            state: State::Hello,
+        }
     }
 
     /// What these bytes, after all before them, mean.
@@ -107,8 +123,8 @@ impl Conversation {
             }
             return Some(Input::Apply { bundle: frame });
         }
-        match (&self.state, serde_json::from_slice::<ToEnclave>(&frame)) {
-            (_, Err(error)) => Some(unreadable(&frame, &error)),
+        match (&self.state, read(&frame)) {
+            (_, Err(violation)) => Some(violation),
             (
                 State::Hello,
                 Ok(ToEnclave::Hello {
@@ -121,6 +137,7 @@ impl Conversation {
                     return Some(wrong_version(version));
                 }
                 self.state = State::Open;
+                self.decoder.set_maximum(MAX_FRAME_BYTES);
                 Some(Input::Hello {
                     session,
                     events_after,
@@ -171,14 +188,19 @@ fn wrong_version(version: u32) -> Input {
     )
 }
 
-/// A Hello of another version may have other fields: its sender is to learn that, not that it cannot spell.
-fn unreadable(frame: &[u8], error: &serde_json::Error) -> Input {
-    #[derive(serde::Deserialize)]
-    struct AnyHello {
-        version: u32,
+/// One message. serde would take a list for a message with its fields in order: it is none.
+fn read(frame: &[u8]) -> Result<ToEnclave, Input> {
+    let unreadable =
+        |what: String| violation(RefusedReason::Malformed, format!("unreadable message: {what}"));
+    let tree = json::parse(frame, MAX_FRAME_BYTES, "the message").map_err(unreadable)?;
+    if !tree.is_object() {
+        return Err(unreadable("it is no JSON object".to_owned()));
     }
-    match serde_json::from_slice::<AnyHello>(frame) {
-        Ok(AnyHello { version }) if version != VERSION => wrong_version(version),
-        _ => violation(RefusedReason::Malformed, format!("unreadable message: {error}")),
-    }
+    // A Hello of another version may have other fields: its sender is to learn that, not that it cannot spell.
+    let version = tree.get("version").and_then(Value::as_u64);
+    let version = version.and_then(|version| u32::try_from(version).ok());
+    serde_json::from_value(tree).map_err(|error| match version {
+        Some(version) if version != VERSION => wrong_version(version),
+        _ => unreadable(error.to_string()),
+    })
 }
