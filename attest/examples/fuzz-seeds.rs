@@ -1,4 +1,4 @@
-//! Makes the seeds of the fuzz targets `cbor` and `document` anew, with the throw-away root and signer that they need:
+//! Makes the seeds of the fuzz targets of `attest` anew, with the throw-away root and signer that they need:
 //! `cargo run --package attest --features software --example fuzz-seeds -- attest/fuzz`.
 
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use attest::UnixTime;
 use attest::cbor::Writer;
 use attest::document::issue::{Authority, Draft};
+use attest::release::{Application, Binding, Names, SecretName, SecretsRequest};
 
 /// 2026-06-01T12:00:00Z, as in the target.
 const NOW: UnixTime = UnixTime::from_seconds(1_780_315_200);
@@ -17,11 +18,97 @@ const MODULE: &str = "i-0123456789abcdef0-enc0123456789abcdef";
 fn main() -> Result<(), Box<dyn Error>> {
     let out = std::env::args_os().nth(1).map(PathBuf::from);
     let out = out.ok_or("where to? Give the directory of the fuzz targets")?;
-    for directory in ["identity", "seeds/cbor", "seeds/document"] {
+    for directory in [
+        "identity",
+        "seeds/broker_request",
+        "seeds/cbor",
+        "seeds/document",
+        "seeds/http",
+    ] {
         fs::create_dir_all(out.join(directory))?;
     }
     documents(&out)?;
+    requests(&out.join("seeds/broker_request"))?;
+    messages(&out.join("seeds/http"))?;
     items(&out.join("seeds/cbor"))
+}
+
+/// Bodies of requests for secrets: right ones, and some that are nearly.
+fn requests(out: &Path) -> Result<(), Box<dyn Error>> {
+    let request = |generation: u64, list: &[&str]| -> Result<SecretsRequest, Box<dyn Error>> {
+        let names: Result<Vec<_>, _> = list
+            .iter()
+            .map(|name| SecretName::try_from((*name).to_owned()))
+            .collect();
+        let secrets = Names::try_from(names?)?;
+        let application = Application::try_from("web".to_owned())?;
+        let binding = Binding {
+            bundle: [0xb0; 48],
+            generation,
+            names: secrets.digest(),
+            application: application.clone(),
+        };
+        Ok(SecretsRequest {
+            document: binding.encode(),
+            application,
+            generation,
+            secrets,
+        })
+    };
+    let good = request(7, &["password", "tls.key"])?;
+    let text = String::from_utf8(good.to_json())?;
+    let other = SecretsRequest {
+        application: Application::try_from("shop".to_owned())?,
+        ..good
+    };
+    for (name, bytes) in [
+        ("good", text.clone().into_bytes()),
+        ("none", request(0, &["password"])?.to_json()),
+        ("largest", request(u64::MAX, &["tls.key"])?.to_json()),
+        ("foreign-name", request(7, &["password", "other"])?.to_json()),
+        ("other-application", other.to_json()),
+        ("twice", text.replace("\"tls.key\"", "\"password\"").into_bytes()),
+        ("path", text.replace("tls.key", "../key").into_bytes()),
+        (
+            "unknown-field",
+            text.replacen('{', "{\"more\":1,", 1).into_bytes(),
+        ),
+        ("list", b"[\"AQID\",\"web\",1,[\"a\"]]".to_vec()),
+    ] {
+        fs::write(out.join(name), bytes)?;
+    }
+    Ok(())
+}
+
+/// Heads and answers; the first byte of the target's input says into which pieces the rest is cut.
+fn messages(out: &Path) -> Result<(), Box<dyn Error>> {
+    for (name, text) in [
+        (
+            "answer",
+            "\x07HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+        ),
+        (
+            "closing",
+            "\x01HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        ),
+        (
+            "chunked",
+            "\x00HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        ("interim", "\x3fHTTP/1.1 100 Continue\r\n\r\n"),
+        (
+            "get",
+            "GET /v1/attestation?nonce=AA&data=BB HTTP/1.1\r\nHost: x\r\n\r\n",
+        ),
+        ("get-body", "GET / HTTP/1.1\r\nContent-Length: 1\r\n\r\nx"),
+        (
+            "post",
+            "POST /v1/nonce HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+        ),
+    ] {
+        fs::write(out.join(name), text)?;
+    }
+    Ok(())
 }
 
 fn documents(out: &Path) -> Result<(), Box<dyn Error>> {

@@ -44,6 +44,16 @@ pub(crate) fn product() -> Result<Product> {
     Ok(Product { init, proxy })
 }
 
+/// Builds `cloister-broker` into `target/cloister`, in a call of its own: no other program has its features.
+pub(crate) fn broker() -> Result<PathBuf> {
+    let what = ["build", "--locked", "--release", "--package", "attest"];
+    let broker = ["--features", "broker", "--bin", "cloister-broker"];
+    run("cargo", &[&what[..], &broker].concat())?;
+    let to = directory().join("cloister-broker");
+    install(&root().join("target/release/cloister-broker"), &to)?;
+    Ok(to)
+}
+
 /// Builds `cloister-init` into `target/cloister`, the same bytes wherever the sources and the registry are.
 pub(crate) fn init() -> Result<PathBuf> {
     let built = for_the_enclave(&["--package", "cloister-init"])?.join("cloister-init");

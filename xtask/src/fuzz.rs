@@ -15,11 +15,13 @@ const VERSION: &str = "0.13.2";
 const TOOLCHAIN: &str = "nightly";
 /// Name and crate of a target: `CRATE/fuzz/fuzz_targets/NAME.rs`.
 type Target = (&'static str, &'static str);
-const TARGETS: [Target; 4] = [
+const TARGETS: [Target; 6] = [
     ("eif_inspect", "rootfs"),
     ("layer", "rootfs"),
+    ("broker_request", "attest"),
     ("cbor", "attest"),
     ("document", "attest"),
+    ("http", "attest"),
 ];
 /// Seconds for each target when nobody says otherwise.
 const SECONDS: u64 = 60;
