@@ -18,8 +18,9 @@ mod random;
 pub mod release;
 pub mod seal;
 mod secret;
+pub mod statement;
 mod time;
 
 pub use random::{EntropyError, random_bytes};
-pub use secret::Secret;
+pub use secret::{Secret, wipe};
 pub use time::{NotATime, UnixTime};

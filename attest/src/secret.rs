@@ -1,8 +1,13 @@
 //! Secret bytes: wiped when dropped, never printed, copied or serialised.
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::random::EntropyError;
+
+/// Wipes a text that may be a secret, for a type that has to hold it as a text.
+pub fn wipe(text: &mut String) {
+    text.zeroize();
+}
 
 /// Secret bytes. No `Debug`, `Clone` or `Serialize` on purpose; equality takes the same time whatever differs.
 pub struct Secret(Zeroizing<Vec<u8>>);

@@ -23,6 +23,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::blobs::BlobStore;
+use crate::broker::BrokerAddress;
 use crate::client::Applied;
 use crate::enclave::Enclave;
 use crate::exit::{Exit, Failure};
@@ -101,6 +102,8 @@ pub struct Control {
     pub enclave: Enclave,
     /// What it may fetch.
     pub blobs: BlobStore,
+    /// Where its secrets come from.
+    pub broker: Option<BrokerAddress>,
     /// What it shall run, when it has nothing yet.
     pub bundle: Option<Bundle>,
     /// The key of an earlier run.
@@ -277,6 +280,7 @@ mod tests {
                 dir: "/nonexistent".into(),
             }),
             blobs: BlobStore::new(None),
+            broker: None,
             bundle: None,
             session: None,
             store_session: Box::new(|_| Ok(())),

@@ -5,6 +5,7 @@
 pub mod announce;
 pub mod backend;
 pub mod blobs;
+pub mod broker;
 pub mod bundle;
 pub mod cli;
 pub mod client;

@@ -158,6 +158,7 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
     let control = Control {
         enclave: work.enclave,
         blobs: work.blobs,
+        broker: serving.broker.clone(),
         bundle: work.bundle,
         session: read_session(&session_path),
         store_session: Box::new(move |key| write_atomically(&session_path, key.as_bytes())),

@@ -1,5 +1,6 @@
 //! `cloister-init`: PID 1 of an enclave, and its applets. The first argument chooses.
 
+mod attestation;
 mod child;
 mod console;
 mod handshakes;
@@ -16,6 +17,7 @@ const USAGE: u8 = 64;
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         None => pid1::main(),
+        Some("attest") => attestation::main(),
         Some("child") => child::main(),
         Some("net") => net::main(),
         Some("unpack") => unpack::main(),

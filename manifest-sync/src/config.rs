@@ -1,6 +1,8 @@
 //! The enclave's configuration: the measured file that the image builder (or the local back-end) places at
 //! [`PATH`]. Both sides know the type; only the image decides its content.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::link::Address;
@@ -41,6 +43,9 @@ pub struct EnclaveConfig {
     /// silent.
     #[serde(default)]
     pub heartbeat: bool,
+    /// Where the security module is.
+    #[serde(default)]
+    pub security_module: SecurityModule,
 }
 
 impl EnclaveConfig {
@@ -54,8 +59,21 @@ impl EnclaveConfig {
             end: End::PowerOff,
             parent_cids: default_parent_cids(),
             heartbeat: true,
+            security_module: SecurityModule::default(),
         }
     }
+}
+
+/// What vouches for the enclave.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SecurityModule {
+    /// The platform's, at `/dev/nsm`. An enclave on a machine without one cannot attest.
+    #[default]
+    Device,
+    /// One that another process stands in for, at this Unix socket (the local back-end). No verifier believes it who was
+    /// not given its root.
+    Socket(PathBuf),
 }
 
 /// Whether a controller may take over without the session key.

@@ -29,6 +29,14 @@ fn main() {
             forever();
         }
         ["write", path, text] => std::fs::write(path, text).expect("a writable file"),
+        ["show", path] => show(path),
+        ["attest", socket, target] => {
+            let (status, body) = get(socket, target);
+            println!("status {status}");
+            println!("body {body}");
+            forever();
+        }
+        ["attest-flood", socket, count] => attest_flood(socket, count.parse().expect("a number")),
         ["stamp"] => stamp(),
         ["inspect"] => inspect(),
         ["cgroup"] => cgroup(),
@@ -142,6 +150,46 @@ fn make_device(name: &str) {
         println!("{place}: made {} opened {}", made == 0, outcome(opened.map(drop)));
     }
     println!("end");
+}
+
+/// A file, a variable if there is no such file; then stays, and shows it again whenever it has changed.
+fn show(what: &str) {
+    let mut last = None;
+    loop {
+        let value = std::fs::read_to_string(what).ok().or_else(|| std::env::var(what).ok());
+        if last != Some(value.clone()) {
+            println!("{what} is {} bytes, sum {}", value.as_ref().map_or(0, String::len), sum(value.as_deref()));
+            last = Some(value);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Tells a secret from another one without telling it (FNV-1a).
+fn sum(value: Option<&str>) -> String {
+    let bytes = value.unwrap_or_default().bytes();
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    format!("{hash:016x}")
+}
+
+/// One GET at a Unix socket: the first line of the answer, and the body in hexadecimal.
+fn get(socket: &str, target: &str) -> (String, String) {
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).expect("the socket");
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("written");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let body = answer[end + 4..].iter().map(|byte| format!("{byte:02x}")).collect();
+    (head.lines().next().unwrap_or_default().to_owned(), body)
+}
+
+/// Many documents one after another: how many there were, and how often it was too many.
+fn attest_flood(socket: &str, count: usize) {
+    let answers: Vec<String> = (0..count).map(|_| get(socket, "/v1/attestation").0).collect();
+    let with = |code: &str| answers.iter().filter(|status| status.contains(code)).count();
+    println!("answers {} {}", with(" 200 "), with(" 429 "));
+    forever();
 }
 
 /// When it started and when it ended, in microseconds since 1970: the next instance's start shows how long it took.

@@ -256,6 +256,11 @@ impl Up {
         status.code().unwrap_or_else(|| panic!("host-proxy: {status}"))
     }
 
+    /// Pid of host-proxy.
+    pub fn proxy_pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
     /// Pid of the enclave's PID 1 on this machine.
     pub fn enclave_pid(&self) -> Option<i32> {
         let record: Value =

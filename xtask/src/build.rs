@@ -1,5 +1,5 @@
 //! Building the product: `cloister-init` static, in a cargo call of its own (so that features of the host side do not
-//! leak into it), and `host-proxy`.
+//! leak into it), and what runs outside.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,10 +11,11 @@ use crate::system::{root, run};
 /// The static target; `rust-toolchain.toml` installs it.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-musl";
 
-/// The two binaries, side by side.
+/// The binaries, side by side.
 pub(crate) struct Product {
     pub(crate) init: PathBuf,
     pub(crate) proxy: PathBuf,
+    pub(crate) broker: PathBuf,
 }
 
 /// Makes sure that the toolchain has the static target. `rust-toolchain.toml` names it, but rustup installs it by itself
@@ -32,16 +33,34 @@ fn need_target() -> Result<()> {
     run("rustup", &["target", "add", TARGET])
 }
 
-/// Builds both into `target/cloister`.
+/// What runs outside of enclaves, and what each is built with: one call, so that what they share is built once.
+const OUTSIDE: [&str; 10] = [
+    "build",
+    "--locked",
+    "--release",
+    "--package",
+    "host-proxy",
+    "--package",
+    "attest",
+    "--features",
+    "attest/broker,attest/command",
+    "--bins",
+];
+
+/// Builds all into `target/cloister`.
 pub(crate) fn product() -> Result<Product> {
     let init = init()?;
-    run(
-        "cargo",
-        &["build", "--locked", "--package", "host-proxy", "--release"],
-    )?;
-    let proxy = directory().join("host-proxy");
-    install(&root().join("target/release/host-proxy"), &proxy)?;
-    Ok(Product { init, proxy })
+    run("cargo", &OUTSIDE)?;
+    let installed = |name: &str| {
+        let to = directory().join(name);
+        install(&root().join("target/release").join(name), &to).map(|()| to)
+    };
+    installed("cloister-verify")?;
+    Ok(Product {
+        init,
+        proxy: installed("host-proxy")?,
+        broker: installed("cloister-broker")?,
+    })
 }
 
 /// Builds `cloister-broker` into `target/cloister`, in a call of its own: no other program has its features.

@@ -94,6 +94,7 @@ fn product() -> Result<Vec<(&'static str, PathBuf)>> {
     let mut variables = vec![
         ("CLOISTER_INIT", product.init),
         ("CLOISTER_HOST_PROXY", product.proxy),
+        ("CLOISTER_BROKER", product.broker),
         ("CLOISTER_GUESTS", guests),
     ];
     match image::example("redis") {

@@ -95,6 +95,7 @@ impl Flags {
         };
         let serving = Serving {
             publish: self.publish,
+            broker: self.broker,
             ingress_address: self.ingress_address.unwrap_or(ingress.into()),
             http_address: self.http_address.unwrap_or(Some((http, HTTP_PORT).into())),
             log_format: self.log_format.unwrap_or(format),

@@ -71,6 +71,7 @@ Options:
       --debug-mode             nitro: readable console, and PCRs of zeros: nothing is confidential then
   -p, --publish HOST:CONTAINER listen on port HOST for port CONTAINER of the Pod; repeatable;
                                replaces the port outside that the Pod declares for CONTAINER
+      --broker HOST:PORT       secret service that the enclave is connected with when its Pod needs secrets
       --ingress-address IP     address to listen on for the Pod's ports (default: 127.0.0.1)
       --http-address IP:PORT   health, status and metrics (default: 127.0.0.1:9090; `none`: off)
       --log-format text|json   how logs are printed on standard output (default: text)
@@ -90,6 +91,7 @@ Options:
       --images DIR             OCI image layout that holds the images
       --name NAME              name of this proxy for the other commands (default: enclave)
   -p, --publish HOST:CONTAINER listen on port HOST for port CONTAINER of the Pod; repeatable
+      --broker HOST:PORT       secret service that the enclave is connected with when its Pod needs secrets
       --ingress-address IP     address to listen on for the Pod's ports (default: 0.0.0.0)
       --http-address IP:PORT   health, status and metrics (default: 0.0.0.0:9090; `none`: off)
       --log-format text|json   how logs are printed on standard output (default: json)

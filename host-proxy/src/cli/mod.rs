@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::backend::{nitro, qemu};
+use crate::broker::BrokerAddress;
 
 pub use help::text as help_text;
 pub use parse::{UsageError, parse};
@@ -218,6 +219,8 @@ pub struct Serving {
     pub publish: Vec<Publish>,
     /// Address to listen on for ingress.
     pub ingress_address: IpAddr,
+    /// Secret service that the enclave is connected with when it asks for one.
+    pub broker: Option<BrokerAddress>,
     /// Address of the read-only HTTP server; `None`: off.
     pub http_address: Option<SocketAddr>,
     /// How logs are printed.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use lexopt::{Arg, Parser};
 
 use crate::backend::qemu::Accelerator;
+use crate::broker::BrokerAddress;
 
 use super::known::{long_flags, long_of};
 use super::machine::{Kind, Machine};
@@ -88,6 +89,7 @@ pub(super) struct Flags {
     pub(super) machine: Machine,
     pub(super) enclave: Option<String>,
     pub(super) publish: Vec<Publish>,
+    pub(super) broker: Option<BrokerAddress>,
     pub(super) ingress_address: Option<IpAddr>,
     pub(super) http_address: Option<Option<SocketAddr>>,
     pub(super) log_format: Option<LogFormat>,
@@ -206,6 +208,7 @@ impl Flags {
             "name" => self.target.name = Some(name(&text)?),
             "enclave" => self.enclave = Some(text),
             "publish" => self.publish.push(publish(&text)?),
+            "broker" => self.broker = Some(text.parse()?),
             "ingress-address" => {
                 let address = text
                     .parse()

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::connection::{Connection, Outgoing, serve_blob};
 use super::{ApplyError, Bundle, Control, Request, Stopping, refused};
+use crate::broker;
 use crate::client::{Applied, rejected};
 use crate::exit::{Exit, Failure};
 use crate::table::escape;
@@ -21,6 +22,9 @@ const SILENCE: Duration = Duration::from_secs(20);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Blobs served at the same time; the enclave asks for one image's at a time.
 const MAX_BLOBS: usize = 64;
+
+/// Connections to the secret service at the same time; the enclave asks for one for each class.
+const MAX_BROKERS: usize = 64;
 
 /// How one connection ended.
 pub(super) enum End {
@@ -50,6 +54,7 @@ pub(super) struct Conversation<'a> {
     /// Digest of the bundle that the enclave has.
     applied: Option<String>,
     blobs: JoinSet<()>,
+    brokers: JoinSet<()>,
     heard: Instant,
     nonce: u64,
 }
@@ -68,6 +73,7 @@ impl<'a> Conversation<'a> {
             applying: Applying::Nobody,
             applied,
             blobs: JoinSet::new(),
+            brokers: JoinSet::new(),
             heard: Instant::now(),
             nonce: 0,
         }
@@ -98,6 +104,7 @@ impl<'a> Conversation<'a> {
                     }
                 }
                 Some(_) = self.blobs.join_next() => {}
+                Some(_) = self.brokers.join_next() => {}
                 _ = ping.tick() => {
                     if self.heard.elapsed() > SILENCE {
                         return Ok(End::Lost(format!("no answer for {} s", SILENCE.as_secs())));
@@ -181,6 +188,7 @@ impl<'a> Conversation<'a> {
                 }
             }
             FromEnclave::NeedBlob { request, digest } => self.need_blob(request, digest).await,
+            FromEnclave::NeedBroker { request } => self.need_broker(request),
             FromEnclave::Status { report } => {
                 self.control
                     .publisher
@@ -248,6 +256,28 @@ impl<'a> Conversation<'a> {
                 self.send(unavailable(error.to_string()));
             }
         }
+    }
+
+    fn need_broker(&mut self, request: u64) {
+        let unavailable = |message: String| ToEnclave::BrokerUnavailable { request, message };
+        let Some(address) = self.control.broker.clone() else {
+            return self.send(unavailable(
+                "host-proxy was not told where it is: see --broker".to_owned(),
+            ));
+        };
+        if self.brokers.len() >= MAX_BROKERS {
+            return self.send(unavailable("too many connections at once".to_owned()));
+        }
+        let (enclave, session) = (self.control.enclave.clone(), self.connection.session.clone());
+        let outgoing = self.connection.outgoing.clone();
+        self.brokers.spawn_local(async move {
+            if let Err(error) = broker::connect(&address, &enclave, session, request).await {
+                log::warn!("secrets: {error}");
+                let message = error.to_string();
+                let unavailable = ToEnclave::BrokerUnavailable { request, message };
+                let _ = outgoing.send(Outgoing::Message(unavailable)).await;
+            }
+        });
     }
 
     async fn wish(&mut self, request: Request) -> Option<End> {

@@ -25,6 +25,7 @@ pub(crate) enum Seen {
     Applied(Vec<u8>),
     Blob(Vec<u8>),
     BlobUnavailable(String),
+    BrokerUnavailable(String),
     Stop(Option<u32>),
     FinishedAck,
 }
@@ -120,7 +121,8 @@ impl Inner {
                 assert_eq!(blob.len() as u64, size);
                 self.tell(Seen::Blob(blob));
             }
-            StreamKind::Ingress { .. } => {
+            // What the proxy relays for a request is what a client is relayed: this end echoes both.
+            StreamKind::Ingress { .. } | StreamKind::Broker { .. } => {
                 let (mut read, mut write) = tokio::io::split(stream);
                 let _ = tokio::io::copy(&mut read, &mut write).await;
                 let _ = write.shutdown().await;
@@ -206,6 +208,7 @@ impl Inner {
                         request: 2,
                         digest: absent,
                     },
+                    FromEnclave::NeedBroker { request: 1 },
                     FromEnclave::Event { event: event() },
                     FromEnclave::Status {
                         report: Box::new(report(Phase::Running)),
@@ -214,6 +217,10 @@ impl Inner {
                 .iter()
                 .map(encode)
                 .collect()
+            }
+            Input::BrokerUnavailable { message, .. } => {
+                self.tell(Seen::BrokerUnavailable(message));
+                Vec::new()
             }
             Input::BlobUnavailable { message, .. } => {
                 self.tell(Seen::BlobUnavailable(message));

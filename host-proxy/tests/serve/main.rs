@@ -198,15 +198,18 @@ async fn a_pod_is_served_from_apply_to_its_exit_code() {
         .await;
     let mut blob = None;
     let mut missing = None;
-    while blob.is_none() || missing.is_none() {
+    let mut unconnected = None;
+    while blob.is_none() || missing.is_none() || unconnected.is_none() {
         match stage.saw(|_| true).await {
             Seen::Blob(bytes) => blob = Some(bytes),
             Seen::BlobUnavailable(message) => missing = Some(message),
+            Seen::BrokerUnavailable(message) => unconnected = Some(message),
             _ => {}
         }
     }
     assert_eq!(blob.as_deref(), Some(&b"blob"[..]));
     assert!(missing.is_some_and(|message| message.contains("is not there")));
+    assert!(unconnected.is_some_and(|message| message.contains("--broker")));
     line(&mut proxy.stderr, "web: container app running (restart 1)").await;
     line(&mut proxy.stdout, "app | hello").await;
     line(&mut proxy.stdout, "5 log records dropped in the enclave").await;

@@ -36,6 +36,14 @@ pub(crate) struct ChildSpec {
     pub(crate) keep_fds: Vec<(i32, i32)>,
 }
 
+impl Drop for ChildSpec {
+    /// Variables and arguments may be secrets.
+    fn drop(&mut self) {
+        self.env.iter_mut().for_each(|(_, value)| attest::wipe(value));
+        self.argv.iter_mut().for_each(attest::wipe);
+    }
+}
+
 /// The container's root file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RootSpec {

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::{fs, io};
 
-use attest::nsm::Nsm;
 use manifest_sync::config::{self, EnclaveConfig};
 use manifest_sync::reject::Rejection;
 use manifest_sync::trust::TrustPolicy;
@@ -12,6 +11,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, umask};
 
 use super::cgroup::Cgroups;
+use super::security_module::Module;
 use super::{initramfs, layout, security_module};
 use crate::sys;
 use crate::unpack::message::Owners;
@@ -100,7 +100,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// What the boot found out.
-pub(crate) struct Booted {
+pub(super) struct Booted {
     /// The measured configuration.
     pub(crate) config: EnclaveConfig,
     /// Who owns files of images here.
@@ -110,7 +110,7 @@ pub(crate) struct Booted {
     /// Which bundles may run.
     pub(crate) policy: TrustPolicy,
     /// The security module, when this machine has one.
-    pub(crate) module: Option<Nsm>,
+    pub(super) module: Option<Module>,
 }
 
 /// Why the boot ended.
@@ -141,7 +141,7 @@ impl std::fmt::Display for BootError {
 }
 
 /// Runs every step, then reads the configuration.
-pub(crate) fn boot() -> Result<Booted, BootError> {
+pub(super) fn boot() -> Result<Booted, BootError> {
     for step in STEPS {
         match (step.run)() {
             Ok(()) => log::debug!("boot: {}", step.name),
@@ -149,10 +149,10 @@ pub(crate) fn boot() -> Result<Booted, BootError> {
             Err(error) => return Err(BootError::Step(step.name, error)),
         }
     }
-    let module =
-        security_module::open().map_err(|error| BootError::Step("use the security module", error))?;
     let bytes = fs::read(config::PATH).map_err(BootError::ReadConfig)?;
-    let config = serde_json::from_slice(&bytes).map_err(BootError::ParseConfig)?;
+    let config: EnclaveConfig = serde_json::from_slice(&bytes).map_err(BootError::ParseConfig)?;
+    let module = security_module::open(&config.security_module)
+        .map_err(|error| BootError::Step("use the security module", error))?;
     let bytes = fs::read(config::POLICY_PATH).map_err(BootError::ReadPolicy)?;
     let policy = TrustPolicy::parse(&bytes).map_err(BootError::ParsePolicy)?;
     if policy.authority == Authority::Any {
@@ -238,7 +238,6 @@ fn unprivileged_ports() -> io::Result<()> {
 
 /// In a user namespace with a single id, nothing can belong to anybody else (user_namespaces(7)).
 fn owners() -> Owners {
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let initial = map.split_whitespace().collect::<Vec<_>>() == ["0", "0", "4294967295"];
+    let initial = sys::proc::is_initial_user_namespace();
     if initial { Owners::Keep } else { Owners::Squash }
 }

@@ -111,29 +111,31 @@ fn mounts(plan: &Plan, container: &ContainerPlan, instance: &str) -> Vec<BindSpe
         .filter(|(_, target)| !mounted(target))
         .map(|(name, target)| own(name, target))
         .collect();
-    all.extend(container.mounts.iter().map(|mount| volume_mount(plan, mount)));
+    all.extend(
+        container
+            .mounts
+            .iter()
+            .map(|mount| volume_mount(plan, &container.name, mount)),
+    );
     all.push(own(TERMINATION_LOG, &container.termination_message_path));
     // K-396: parents before what is inside them.
     all.sort_by_key(|mount| mount.target.split('/').filter(|part| !part.is_empty()).count());
     all
 }
 
-fn volume_mount(plan: &Plan, mount: &MountPlan) -> BindSpec {
-    let always_read_only = plan
-        .volumes
-        .iter()
-        .filter(|volume| volume.name == mount.volume)
-        .any(|volume| {
-            matches!(
-                volume.source,
-                VolumeSource::Object { .. } | VolumeSource::SecretProvider { .. }
-            )
-        });
+fn volume_mount(plan: &Plan, container: &str, mount: &MountPlan) -> BindSpec {
+    let volume = plan.volumes.iter().find(|volume| volume.name == mount.volume);
+    let source = volume.map(|volume| &volume.source);
+    let path = match source {
+        Some(VolumeSource::Attestation) => layout::attestation(container),
+        _ => layout::volume(&mount.volume),
+    };
+    let writable = matches!(source, Some(VolumeSource::EmptyDir { .. }));
     BindSpec {
-        source: layout::volume(&mount.volume).to_string_lossy().into_owned(),
+        source: path.to_string_lossy().into_owned(),
         sub_path: mount.sub_path.clone(),
         target: mount.path.clone(),
-        read_only: mount.read_only || always_read_only,
+        read_only: mount.read_only || !writable,
     }
 }
 

@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use attest::nsm::Nsm;
 use cloister_init::supervisor::action::Action;
 use cloister_init::supervisor::event::{Event, Pid};
 use cloister_init::supervisor::time::Time;
@@ -35,6 +34,8 @@ use super::input::{ConnectionId, Input};
 use super::journal::Journal;
 use super::log_store::{LogPipe, LogStore};
 use super::process::ReportPipe;
+use super::secrets::Secrets;
+use super::security_module::Module;
 use super::service::{Services, Surroundings};
 use crate::sys::kill;
 use crate::unpack::message::Owners;
@@ -54,7 +55,9 @@ pub(super) struct Pid1 {
     pub(super) owners: Owners,
     pub(super) cgroups: Option<Cgroups>,
     pub(super) policy: TrustPolicy,
-    pub(super) module: Option<Nsm>,
+    /// The security module, until a bundle has been measured.
+    pub(super) module: Option<Module>,
+    pub(super) secrets: Secrets,
     pub(super) children: BTreeMap<Pid, Child>,
     pub(super) services: Services,
     pub(super) images: Images,
@@ -208,11 +211,18 @@ impl Pid1 {
             boot_id,
             owners: booted.owners,
             children: BTreeMap::new(),
-            services: Services::new(&booted.config, surroundings.clone(), key.clone(), data),
+            services: Services::new(
+                &booted.config,
+                surroundings.clone(),
+                key.clone(),
+                data,
+                booted.module.is_some(),
+            ),
             images: Images::new(surroundings, facts.clone()),
             cgroups: booted.cgroups,
             policy: booted.policy,
             module: booted.module,
+            secrets: Secrets::default(),
             logs: Rc::new(RefCell::new(logs)),
             log_streams: 0,
             sessions: Sessions::new(key, booted.config.takeover),
@@ -239,6 +249,7 @@ impl Pid1 {
             .next_deadline()
             .into_iter()
             .chain(own)
+            .chain(self.secrets.deadline())
             .min()
             .unwrap_or(Time::from_millis(NEVER_MS))
     }
@@ -260,7 +271,12 @@ impl Pid1 {
                 self.ask_for_blob();
                 self.step_all(events);
             }
-            Input::Tick => self.step(Event::Tick),
+            Input::Attest(message, attached) => self.attested(message, attached),
+            Input::Broker { request, stream } => self.broker_connected(request, stream),
+            Input::Tick => {
+                self.step(Event::Tick);
+                self.advance_secrets();
+            }
             Input::Connection(header, stream) => self.connected(header, stream),
             Input::ConnectionRefused => self.refused += 1,
             Input::Control(id, input) => self.hear(id, input),

@@ -4,13 +4,14 @@ use std::rc::Rc;
 
 use cloister_init::supervisor::event::Event;
 use manifest_sync::link::{self, Stream, StreamHeader, StreamKind, StreamReply};
-use manifest_sync::plan::Plan;
+use manifest_sync::plan::{Plan, VolumeSource};
 use manifest_sync::protocol::session::Decision;
 use manifest_sync::protocol::{Counters, FromEnclave, RefusedReason, VERSION, enclave};
 use manifest_sync::reject::{Finding, Rejection};
 use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::trust::{self, VerifiedBundle};
 
+use super::attestation::Identity;
 use super::control::{self, LogRequest};
 use super::event_loop::Pid1;
 use super::exit::ExitCode;
@@ -54,7 +55,14 @@ impl Pid1 {
                 let (logs, inbox) = (Rc::clone(&self.logs), self.wishes.clone());
                 tokio::task::spawn_local(control::deliver_logs(stream, request, logs, inbox));
             }
-            StreamKind::Blob { request, size } => self.blob_arrived(request, size, stream),
+            StreamKind::Blob { request, size } => self.accept_stream(stream, move |stream| Input::Blob {
+                request,
+                size,
+                stream,
+            }),
+            StreamKind::Broker { request } => {
+                self.accept_stream(stream, move |stream| Input::Broker { request, stream });
+            }
             StreamKind::Control {} | StreamKind::Ingress { .. } => {
                 self.refused += 1;
                 control::refuse(stream, StreamReply::Malformed);
@@ -62,21 +70,13 @@ impl Pid1 {
         }
     }
 
-    pub(super) fn blob_arrived(&mut self, request: u64, size: u64, stream: Stream) {
+    /// A stream that we have asked for: answered first, then handed on.
+    fn accept_stream(&self, mut stream: Stream, input: impl FnOnce(Stream) -> Input + 'static) {
         let facts = self.facts.clone();
         tokio::task::spawn_local(async move {
-            let mut stream = stream;
-            if link::write_reply(&mut stream, StreamReply::Accepted)
-                .await
-                .is_ok()
-            {
-                let _ = facts
-                    .send(Input::Blob {
-                        request,
-                        size,
-                        stream,
-                    })
-                    .await;
+            let accepted = link::write_reply(&mut stream, StreamReply::Accepted).await;
+            if accepted.is_ok() {
+                let _ = facts.send(input(stream)).await;
             }
         });
     }
@@ -116,6 +116,9 @@ impl Pid1 {
                 if let Err(error) = self.images.unavailable(request, &message) {
                     log::info!("blob request {request}: {error}");
                 }
+            }
+            enclave::Input::BrokerUnavailable { request, message } => {
+                self.broker_unavailable(request, &message);
             }
             enclave::Input::Stop { grace_seconds } => self.step(Event::Stop { grace_seconds }),
             enclave::Input::FinishedAck => {
@@ -159,6 +162,7 @@ impl Pid1 {
             );
         }
         self.ask_for_blob();
+        self.ask_for_broker();
         self.send_finished(id);
         self.audience_changed(Audience::Present);
     }
@@ -223,20 +227,14 @@ impl Pid1 {
         self.connections.send(id, &answer);
     }
 
-    /// Measures, then runs. What cannot be measured does not run, and neither does anything else here afterwards: the
-    /// registers are no longer what a verifier expects.
+    /// Measures, then runs.
     fn accept_first(&mut self, id: ConnectionId, verified: VerifiedBundle) {
-        let measured = match &self.module {
-            Some(module) => measure::measure(module, verified.measurements()),
-            None => Ok(()),
-        };
-        if let Err(error) = measured {
-            log::error!("cannot measure the bundle: {error}");
-            let message = format!("the bundle cannot be measured, so this enclave ends: {error}");
-            let rejection = Rejection::of("enclave", message);
+        if let Some(rejection) = self.needs_module(verified.plan()) {
             self.connections.send(id, &FromEnclave::Rejected { rejection });
-            self.connections.close(id);
-            self.failure = Some(ExitCode::Measurement);
+            return;
+        }
+        if let Err(error) = self.measure(&verified) {
+            self.cannot_vouch(id, &error);
             return;
         }
         let mut warnings = verified.warnings().to_vec();
@@ -246,6 +244,48 @@ impl Pid1 {
         self.connections
             .send(id, &FromEnclave::Applied { digest, warnings });
         self.accept(verified.into_plan());
+    }
+
+    /// Measures the bundle and gives the security module away, for good.
+    fn measure(&mut self, verified: &VerifiedBundle) -> Result<(), String> {
+        let (Some(module), Some(attestation)) = (self.module.take(), self.services.attestation()) else {
+            return Ok(());
+        };
+        measure::measure(&module, verified.measurements())
+            .map_err(|error| format!("the bundle cannot be measured: {error}"))?;
+        let identity = Identity::of(verified)?;
+        attestation
+            .begin(&module, identity, verified.plan())
+            .map_err(|error| format!("the security module cannot be given to the attest service: {error}"))
+    }
+
+    /// What cannot be measured does not run, and neither does anything else here afterwards: the registers are no longer
+    /// what a verifier expects.
+    fn cannot_vouch(&mut self, id: ConnectionId, error: &str) {
+        log::error!("{error}");
+        let rejection = Rejection::of("enclave", format!("{error}, so this enclave ends"));
+        self.connections.send(id, &FromEnclave::Rejected { rejection });
+        self.connections.close(id);
+        self.failure = Some(ExitCode::Measurement);
+    }
+
+    /// Why the Pod cannot run where nothing can be attested.
+    fn needs_module(&self, plan: &Plan) -> Option<Rejection> {
+        let attests = |source: &VolumeSource| {
+            matches!(
+                source,
+                VolumeSource::SecretProvider { .. } | VolumeSource::Attestation
+            )
+        };
+        let index = plan.volumes.iter().position(|volume| attests(&volume.source))?;
+        self.module.is_none().then(|| Rejection {
+            errors: vec![Finding {
+                object: format!("Pod/{}", plan.name),
+                path: format!("spec.volumes[{index}].csi"),
+                message: "needs a security module, and this machine has none: nothing here can be attested"
+                    .to_owned(),
+            }],
+        })
     }
 
     pub(super) fn accept(&mut self, mut plan: Plan) {
@@ -268,6 +308,7 @@ impl Pid1 {
             .open_ports(ports.map(|port| port.container_port).collect());
         self.plan = Some(Rc::new(plan.clone()));
         self.step(Event::Accept(Box::new(plan)));
+        self.begin_secrets();
     }
 
     /// Why there are no logs, when there are none.

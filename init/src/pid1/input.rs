@@ -1,9 +1,12 @@
 //! What the loop hears from its sources, in two classes: facts about processes come before wishes of the host, so
 //! that a stop never races a death.
 
+use std::os::fd::OwnedFd;
+
 use manifest_sync::link::{Stream, StreamHeader};
 use manifest_sync::protocol::enclave;
 
+use crate::attestation::message::FromAttest;
 use crate::unpack::message::FromWorker;
 use cloister_init::supervisor::event::Pid;
 
@@ -19,6 +22,8 @@ pub(crate) enum Input {
     ServiceReady(Pid),
     /// The unpack worker spoke.
     Worker(FromWorker),
+    /// The `attest` service spoke, with a descriptor if it sent one.
+    Attest(FromAttest, Option<OwnedFd>),
     /// The time for a deadline of the loop or the supervisor has come.
     Tick,
     /// Somebody connected to the control port and sent a well-formed header.
@@ -34,6 +39,13 @@ pub(crate) enum Input {
         /// Size as the host says.
         size: u64,
         /// The blob's bytes.
+        stream: Stream,
+    },
+    /// The host has connected us with the secret service.
+    Broker {
+        /// As in `NeedBroker`.
+        request: u64,
+        /// The connection, answered.
         stream: Stream,
     },
     /// Its connection is gone.

@@ -14,14 +14,22 @@ pub(crate) const CONTAINERS: &str = "/run/cloister/containers";
 /// `/dev/shm` of the Pod (K-403).
 pub(crate) const SHM: &str = "/run/cloister/shm";
 
-/// Creates the directories.
+/// The sockets at which containers ask for documents, a directory for each.
+const ATTESTATION: &str = "/run/cloister/attestation";
+
+/// Creates the directories. What is bound into a container is reached there, whoever may pass here; so what only containers
+/// may have (secrets, their sockets) is out of reach of base services, which share this root and have users of their own.
 pub(crate) fn create() -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    for path in [STORE, VOLUMES, CONTAINERS] {
-        // Traversable, so that a process of any uid reaches what is bound into its container.
+    for (path, mode) in [
+        (STORE, 0o755),
+        (CONTAINERS, 0o755),
+        (VOLUMES, 0o700),
+        (ATTESTATION, 0o700),
+    ] {
         std::fs::DirBuilder::new()
             .recursive(true)
-            .mode(0o755)
+            .mode(mode)
             .create(path)?;
     }
     std::fs::DirBuilder::new().recursive(true).create(SHM)?;
@@ -38,4 +46,9 @@ pub(crate) fn instance(container: &str, attempt: u32) -> PathBuf {
 /// Directory of one volume.
 pub(crate) fn volume(name: &str) -> PathBuf {
     PathBuf::from(VOLUMES).join(name)
+}
+
+/// Directory of the socket of one container.
+pub(crate) fn attestation(container: &str) -> PathBuf {
+    PathBuf::from(ATTESTATION).join(container)
 }

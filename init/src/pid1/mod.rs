@@ -1,6 +1,7 @@
 //! PID 1: boots, then runs one loop on one thread. Sources become [`input::Input`]s, one task owns all state,
 //! effects go through one `perform`. It parses control frames and its own children's reports, nothing else.
 
+mod attestation;
 mod boot;
 mod cgroup;
 mod container;
@@ -19,6 +20,8 @@ mod log_store;
 mod managed_file;
 mod measure;
 mod process;
+mod release;
+mod secrets;
 mod security_module;
 mod service;
 mod unit;
@@ -35,6 +38,7 @@ use crate::sys;
 pub(crate) fn main() -> std::process::ExitCode {
     crate::console::start("pid1");
     announce_panics();
+    keep_memory_private();
     let (code, end) = match boot::boot() {
         Ok(booted) => {
             let end = booted.config.end;
@@ -72,6 +76,16 @@ fn run(booted: boot::Booted) -> ExitCode {
         }
     };
     tokio::task::LocalSet::new().block_on(&runtime, event_loop::run(booted))
+}
+
+/// Secrets pass through this process: nobody may trace it or find them in a core file. In a user namespace of its own, a
+/// process that cannot be dumped could not use its own files in /proc (proc(5)); nothing there is protected anyway.
+fn keep_memory_private() {
+    if sys::proc::is_initial_user_namespace()
+        && let Err(error) = nix::sys::prctl::set_dumpable(false)
+    {
+        log::warn!("cannot keep the memory of PID 1 private: {error}");
+    }
 }
 
 /// A PID 1 that lost its mind ends the enclave (`panic = "abort"`), with one line that says where. The message is

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::rc::Rc;
 
+use attest::Secret;
 use cloister_init::supervisor::event::Pid;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::Sender;
@@ -81,7 +82,7 @@ pub(crate) fn start(
     outputs: &Outputs<'_>,
     kept: &[&OwnedFd],
 ) -> io::Result<Started> {
-    let spec = fd::memfd("spec", &serde_json::to_vec(spec)?)?;
+    let spec = fd::memfd("spec", to_json(spec)?.expose())?;
     let (report, report_end) = fd::pipe()?;
     fd::set_nonblocking(&report, true)?;
     let null = std::fs::File::open("/dev/null")?;
@@ -96,6 +97,27 @@ pub(crate) fn start(
     let report = ReportPipe(Rc::new(fd::watch(report)?));
     let pid = spawn("child", &[], namespaces, &fds, &[])?;
     Ok(Started { pid, report })
+}
+
+/// The description may hold secrets: its text is made exactly as large as it gets, because a buffer that grows leaves a
+/// copy behind, and is wiped.
+fn to_json(spec: &ChildSpec) -> io::Result<Secret> {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, spec)?;
+    let mut text = Vec::with_capacity(count.0);
+    serde_json::to_writer(&mut text, spec)?;
+    Ok(Secret::new(text))
 }
 
 /// Makes the directory of an instance with its managed files and an empty termination log (K-331).

@@ -3,8 +3,15 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
-use attest::nsm::{Nsm, NsmError};
+use attest::nsm::{self, Nsm, NsmError};
+use manifest_sync::config::SecurityModule;
+use nix::mount::{MntFlags, umount2};
+
+use crate::attestation::message::ModuleKind;
 
 /// What is written here is mixed into the pool (random(4)); the kernel's own driver of the module adds the credit.
 const POOL: &str = "/dev/urandom";
@@ -14,22 +21,59 @@ const CLOCK: &str = "/sys/devices/system/clocksource/clocksource0/current_clocks
 /// emulates; `jiffies` loses time.
 const CLOCKS: [&str; 3] = ["kvm-clock", "tsc", "arch_sys_counter"];
 
+/// The open module: ours until a bundle has been measured, the `attest` service's afterwards.
+#[derive(Debug)]
+pub(super) struct Module {
+    pub(super) nsm: Nsm,
+    pub(super) kind: ModuleKind,
+    /// The same open file, to be handed over.
+    pub(super) descriptor: OwnedFd,
+    path: PathBuf,
+}
+
+impl Module {
+    fn open(config: &SecurityModule) -> io::Result<Self> {
+        let (kind, path) = match config {
+            SecurityModule::Device => (ModuleKind::Device, Path::new(nsm::PATH)),
+            SecurityModule::Socket(path) => (ModuleKind::Socket, path.as_path()),
+        };
+        let descriptor: OwnedFd = match kind {
+            ModuleKind::Device => fs::File::options().read(true).write(true).open(path)?.into(),
+            ModuleKind::Socket => UnixStream::connect(path)?.into(),
+        };
+        Ok(Self {
+            nsm: kind.attach(descriptor.try_clone()?)?,
+            kind,
+            descriptor,
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// Base services of the image may have opened it until now; whoever comes later has only what we hand out.
+    pub(super) fn hide(&self) {
+        // The local back-end has bound its socket there.
+        if self.kind == ModuleKind::Socket {
+            let _ = umount2(&self.path, MntFlags::MNT_DETACH);
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            log::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
 /// Opens the module, mixes entropy, reports the mode. A machine without a module is no error: it cannot attest, and says
 /// so. A module that does not answer is one.
-pub(super) fn open() -> io::Result<Option<Nsm>> {
-    let module = match Nsm::open() {
+pub(super) fn open(config: &SecurityModule) -> io::Result<Option<Module>> {
+    let module = match Module::open(config) {
         Ok(module) => module,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            log::info!(
-                "boot: there is no {}: nobody can verify this enclave",
-                attest::nsm::PATH
-            );
+        Err(error) if error.kind() == io::ErrorKind::NotFound && *config == SecurityModule::Device => {
+            log::info!("boot: there is no {}: nobody can verify this enclave", nsm::PATH);
             return Ok(None);
         }
         Err(error) => return Err(error),
     };
-    fs::write(POOL, module.random().map_err(explain)?)?;
-    let image = module.describe_pcr(0).map_err(explain)?;
+    fs::write(POOL, module.nsm.random().map_err(explain)?)?;
+    let image = module.nsm.describe_pcr(0).map_err(explain)?;
     if image.value.iter().all(|byte| *byte == 0) {
         log::warn!("boot: DEBUG MODE: the host reads this console, and no verifier accepts this enclave");
     }

@@ -8,6 +8,7 @@ use cloister_init::supervisor::event::{Pid, Readiness};
 use manifest_sync::config::EnclaveConfig;
 use tokio::sync::mpsc::Sender;
 
+use super::attestation::Attestation;
 use super::input::Input;
 use super::process::{self, FIRST_KEPT_FD, Outputs, Started};
 use crate::child::spec::{ChildSpec, UserSpec};
@@ -18,6 +19,8 @@ use crate::unpack::message::Owners;
 
 /// User and group of `net`: nobody else's, and no capability.
 const NET_UID: u32 = 65_532;
+/// User and group of `attest`, likewise.
+const ATTEST_UID: u32 = 65_531;
 /// Descriptors of a base service: its socket to PID 1, its notify descriptor, and
 /// for `net` the data listener.
 const SOCKET_FD: i32 = 3;
@@ -29,6 +32,8 @@ const SERVICE_OOM_SCORE_ADJ: i32 = -999;
 
 /// Index of `net`.
 const NET: usize = 0;
+/// Index of `attest`, on a machine that has a security module.
+const ATTEST: usize = 1;
 
 /// What one base service is.
 struct Service {
@@ -48,13 +53,15 @@ pub(crate) struct Surroundings {
 }
 
 /// The base services and PID 1's line to `net`.
-pub(crate) struct Services {
+pub(super) struct Services {
     list: Vec<Service>,
     around: Surroundings,
     listener: OwnedFd,
     net: Option<OwnedFd>,
     session: String,
     ports: Vec<u16>,
+    /// The line to `attest`; `None`: there is no security module.
+    attestation: Option<Attestation>,
 }
 
 impl Services {
@@ -63,17 +70,20 @@ impl Services {
         around: Surroundings,
         session: String,
         listener: OwnedFd,
+        attests: bool,
     ) -> Self {
         let net = Service {
             name: "net".to_owned(),
-            command: vec![
-                "/proc/self/exe".to_owned(),
-                "net".to_owned(),
-                config.listen.to_string(),
-            ],
+            command: applet(&["net", &config.listen.to_string()]),
             uid: NET_UID,
             readiness: Readiness::Notify,
         };
+        let attest = attests.then(|| Service {
+            name: "attest".to_owned(),
+            command: applet(&["attest"]),
+            uid: ATTEST_UID,
+            readiness: Readiness::Notify,
+        });
         let configured = config.services.iter().map(|service| Service {
             name: service.name.clone(),
             command: service.command.clone(),
@@ -84,7 +94,7 @@ impl Services {
                 Readiness::Exec
             },
         });
-        let list = std::iter::once(net).chain(configured).collect();
+        let list = std::iter::once(net).chain(attest).chain(configured).collect();
         Self {
             list,
             around,
@@ -92,7 +102,13 @@ impl Services {
             net: None,
             session,
             ports: Vec::new(),
+            attestation: attests.then(Attestation::default),
         }
+    }
+
+    /// The line to `attest`, on a machine that has a security module.
+    pub(super) fn attestation(&mut self) -> Option<&mut Attestation> {
+        self.attestation.as_mut()
     }
 
     /// What the supervisor is told at boot.
@@ -132,8 +148,17 @@ impl Services {
             self.tell(&ToNet::Pod {
                 ports: self.ports.clone(),
             });
+        } else if index == ATTEST
+            && let Some(attestation) = &mut self.attestation
+        {
+            attestation.connect(socket, inbox)?;
         }
         Ok(started)
+    }
+
+    /// A service has ended. Whether the security module is lost with it.
+    pub(super) fn ended(&mut self, index: usize) -> bool {
+        index == ATTEST && self.attestation.as_mut().is_some_and(Attestation::ended)
     }
 
     /// The Pod's ports: what `net` may connect to.
@@ -154,6 +179,15 @@ impl Services {
             log::debug!("net: {error}");
         }
     }
+}
+
+/// This program under another name.
+fn applet(arguments: &[&str]) -> Vec<String> {
+    let program = std::iter::once("/proc/self/exe");
+    program
+        .chain(arguments.iter().copied())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn spec(service: &Service, around: &Surroundings, kept: usize) -> ChildSpec {

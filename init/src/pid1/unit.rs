@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use cloister_init::supervisor::event::{Event, ExitStatus, Pid, SpawnError};
 use cloister_init::supervisor::unit::UnitId;
-use manifest_sync::data::{Objects, Released};
+use manifest_sync::data::Objects;
 use manifest_sync::log_record::LogStream;
 use manifest_sync::plan::ContainerPlan;
+use manifest_sync::status::EventType::Warning;
 
 use super::event_loop::{Child, POD_IP, Pid1};
 use super::log_store::LogPipe;
@@ -48,6 +49,14 @@ impl Pid1 {
                 "base service {} ended: {status}",
                 self.supervisor.unit_name(child.unit)
             );
+        }
+        if let UnitId::Service(index) = child.unit
+            && self.services.ended(index)
+        {
+            let message = "the service that held the security module has ended: no document can be had and no secret \
+                           released until the enclave starts again; what containers have stays";
+            log::error!("attest: {message}");
+            self.emit(None, Warning, "AttestationLost", message.to_owned());
         }
         self.step(Event::Exited {
             pid,
@@ -202,12 +211,12 @@ impl Pid1 {
             .images
             .get(&container.image_digest)
             .ok_or((SpawnError::Create, "image is not unpacked".to_owned()))?;
-        let released = Released::default();
+        let released = self.secrets.released();
         let objects = Objects {
             plan: &plan,
-            released: &released,
+            released,
         };
-        volume::set_up(&objects).map_err(|error| (SpawnError::Volume, error.0))?;
+        volume::set_up(&objects, &self.secrets).map_err(|error| (SpawnError::Volume, error.0))?;
         let placement = match &self.cgroups {
             None => container::Placement::default(),
             Some(cgroups) => container::Placement {
@@ -217,7 +226,7 @@ impl Pid1 {
         };
         let around = container::Surroundings {
             runtime: &self.runtime,
-            released: &released,
+            released,
             owners: self.owners,
             attempt,
             placement,

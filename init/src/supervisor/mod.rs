@@ -159,6 +159,11 @@ impl Supervisor {
                     .collect();
             }
             Event::Accept(plan) => self.accept(*plan, out),
+            Event::SecretsReady => {
+                if let Some(pod) = &mut self.pod {
+                    pod.volumes_ready = true;
+                }
+            }
             Event::ImageReady { unit } => self.with_container(unit, |container| container.image_ready(out)),
             Event::ImageFailed { unit, message } => {
                 self.with_container(unit, |container| container.image_failed(&message, out));

@@ -30,6 +30,8 @@ pub(super) struct Pod {
     /// Why the Pod fails, whatever its containers end with.
     pub(super) verdict: Option<Verdict>,
     life: Life,
+    /// The Pod's volumes can be set up, which comes before everything else (K-390).
+    pub(super) volumes_ready: bool,
     /// The last init container has done its work, or a regular container has run.
     initialized: bool,
 }
@@ -68,6 +70,7 @@ impl Pod {
             .map(|(unit, container)| Container::new(&plan, unit, container, uid))
             .collect();
         Self {
+            volumes_ready: plan.secret_classes.is_empty(),
             plan,
             accepted: now,
             containers,
@@ -171,8 +174,9 @@ impl Pod {
             self.life = Life::Ended;
             self.finalise(out.now);
         }
+        let can_start = services_ready && self.volumes_ready;
         let turns: Vec<(Gate, Turn)> = (0..self.containers.len())
-            .map(|index| (self.gate(index, services_ready), self.turn(index)))
+            .map(|index| (self.gate(index, can_start), self.turn(index)))
             .collect();
         for (container, (gate, turn)) in self.containers.iter_mut().zip(turns) {
             container.advance(gate, turn, out);
@@ -198,7 +202,7 @@ impl Pod {
     }
 
     /// Whether the container may start, or start again. K-075: one that has been started was not too early.
-    fn gate(&self, index: usize, services_ready: bool) -> Gate {
+    fn gate(&self, index: usize, can_start: bool) -> Gate {
         let inits = self.inits();
         let is_new = self
             .containers
@@ -209,7 +213,7 @@ impl Pod {
             Some(before) => !is_new || before.lets_next_start(),
             None => true,
         };
-        if turn && (services_ready || !is_new) {
+        if turn && (can_start || !is_new) {
             Gate::Open
         } else {
             Gate::Closed

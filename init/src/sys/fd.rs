@@ -58,6 +58,21 @@ pub(crate) fn memfd(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// The content of a file in memory that another process made. A longer one than `most` bytes is an error.
+pub(crate) fn read_memfd(file: OwnedFd, most: usize) -> io::Result<Vec<u8>> {
+    use std::io::{Read as _, Seek as _};
+    let mut file = std::fs::File::from(file);
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    if length > most {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
+    }
+    file.rewind()?;
+    // Exactly as large as it gets: a buffer that grows leaves a copy behind.
+    let mut bytes = vec![0; length];
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Sets or clears `O_NONBLOCK`; it belongs to the open file, so a process that shares it is affected too.
 pub(crate) fn set_nonblocking(fd: &OwnedFd, nonblocking: bool) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
@@ -87,6 +102,15 @@ pub(crate) fn send_with_fd(
         None,
     )?;
     Ok(())
+}
+
+/// Sends some bytes of a stream; an end that is gone is an error and no signal (send(2), `MSG_NOSIGNAL`).
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    Ok(nix::sys::socket::send(
+        socket.as_fd().as_raw_fd(),
+        bytes,
+        MsgFlags::MSG_NOSIGNAL,
+    )?)
 }
 
 /// Receives one packet and the descriptor that came with it. 0 bytes: the other end is closed. A packet larger than

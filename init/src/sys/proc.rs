@@ -11,6 +11,14 @@ pub(crate) fn is_machine() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new(FIRST_PID_NAMESPACE))
 }
 
+/// Whether user ids are the machine's own (user_namespaces(7)). Without /proc, which the boot has yet to mount, they are.
+pub(crate) fn is_initial_user_namespace() -> bool {
+    match std::fs::read_to_string("/proc/self/uid_map") {
+        Ok(map) => map.split_whitespace().collect::<Vec<_>>() == ["0", "0", "4294967295"],
+        Err(_) => true,
+    }
+}
+
 /// Resident memory in bytes (proc_pid_statm(5)); 0 when it cannot be read.
 pub(crate) fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();

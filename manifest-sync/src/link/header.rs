@@ -64,6 +64,11 @@ pub enum StreamKind {
         /// Size in bytes, as the host says.
         size: u64,
     },
+    /// A connection to the secret service, both ways.
+    Broker {
+        /// As asked for by `NeedBroker`.
+        request: u64,
+    },
     /// A client's connection to a port of the Pod.
     Ingress {
         /// `containerPort`.
@@ -237,6 +242,7 @@ mod tests {
                 request: 3,
                 size: 1 << 40,
             },
+            StreamKind::Broker { request: 4 },
             StreamKind::Ingress { port: 8080 },
         ];
         for kind in kinds {

@@ -29,6 +29,13 @@ pub enum Input {
         /// Why.
         message: String,
     },
+    /// No connection to the secret service can be made.
+    BrokerUnavailable {
+        /// Which request.
+        request: u64,
+        /// Why.
+        message: String,
+    },
     /// Stop the Pod.
     Stop {
         /// Overrides the Pod's grace period.
@@ -167,6 +174,9 @@ impl Conversation {
                 return None;
             }
             ToEnclave::BlobUnavailable { request, message } => Input::BlobUnavailable { request, message },
+            ToEnclave::BrokerUnavailable { request, message } => {
+                Input::BrokerUnavailable { request, message }
+            }
             ToEnclave::Stop { grace_seconds } => Input::Stop { grace_seconds },
             ToEnclave::FinishedAck {} => Input::FinishedAck,
             ToEnclave::Ping { nonce } => Input::Ping { nonce },

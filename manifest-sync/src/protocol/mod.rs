@@ -59,6 +59,13 @@ pub enum ToEnclave {
         /// Why, in words.
         message: String,
     },
+    /// No connection to the secret service can be made for request `request`.
+    BrokerUnavailable {
+        /// As in [`FromEnclave::NeedBroker`].
+        request: u64,
+        /// Why, in words.
+        message: String,
+    },
     /// Stop the Pod. A later Stop can only shorten the grace period.
     Stop {
         /// Overrides `terminationGracePeriodSeconds`.
@@ -120,6 +127,12 @@ pub enum FromEnclave {
         request: u64,
         /// What is wanted.
         digest: Digest,
+    },
+    /// Connect to the secret service and open a `broker` stream for this request, or answer
+    /// [`ToEnclave::BrokerUnavailable`]. What is said over it is sealed: the host cannot read or change it.
+    NeedBroker {
+        /// Names the request.
+        request: u64,
     },
     /// The state of the Pod changed.
     Status {

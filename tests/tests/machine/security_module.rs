@@ -49,7 +49,7 @@ fn the_platform_measures_what_the_builder_printed_and_the_module_keeps_its_proto
     // The probe has left no register to measure a bundle into, so none runs.
     assert_eq!(up.exit_code(), REJECTED, "{}", up.stderr());
     assert!(up.stderr().contains("cannot be measured"), "{}", up.stderr());
-    let console = up.wait_console("cannot measure the bundle: PCR16");
+    let console = up.wait_console("the bundle cannot be measured: PCR16");
     assert!(!console.contains("app: executing"), "{console}");
 }
 

@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitCode};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid, setsid};
 
-use super::ROOT;
+use super::{ROOT, security_module};
 use crate::backend::detached::Detached;
 
 /// Runs the launcher.
@@ -33,6 +33,8 @@ pub(super) fn main(state: &Path, init: &Path) -> ExitCode {
 fn launch(enclave: &Detached, state: &Path, init: &Path) -> Result<Child, String> {
     // Fails only for the leader of a process group, which then has what it needs.
     let _ = setsid();
+    security_module::start(state, init)
+        .map_err(|error| format!("cannot start its security module: {error}"))?;
     enter_namespaces()?;
     let mut child = Command::new("/proc/self/exe")
         .arg0("host-proxy")

@@ -2,11 +2,12 @@
 //! Unix sockets for the link. For development: it isolates like a container and protects nothing from this machine.
 //!
 //! ```text
-//! launcher (unshares) ─spawn─► root (PID 1: builds the root) ─exec─► /init
+//! launcher (security module, unshares) ─spawn─► root (PID 1: builds the root) ─exec─► /init
 //! ```
 
 mod launcher;
 mod root;
+mod security_module;
 
 use std::fs;
 use std::io;
@@ -14,6 +15,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use manifest_sync::config::{EnclaveConfig, End, SecurityModule, Takeover};
 use manifest_sync::link::Address;
 
 use super::Probe;
@@ -27,6 +29,9 @@ pub(super) const ROOT: &str = "local-root";
 const POLICY: &str = "policy.json";
 /// Directory of the sockets, in the state directory.
 const LINK: &str = "link";
+/// Where the enclave sees the link directory, and the socket of its security module.
+const INSIDE_LINK: &str = "run/cloister/link";
+const INSIDE_MODULE: &str = "run/cloister/nsm.sock";
 /// Longest name in the link directory.
 const LONGEST_SOCKET: &str = "/link/4294967295.sock";
 
@@ -94,6 +99,21 @@ impl Enclave {
         }
         fs::DirBuilder::new().mode(0o700).create(&link)
     }
+}
+
+/// The configuration of every local enclave, as it is measured and placed in the root.
+fn configuration() -> io::Result<Vec<u8>> {
+    let configuration = EnclaveConfig {
+        listen: Address::Unix {
+            dir: Path::new("/").join(INSIDE_LINK),
+        },
+        takeover: Takeover::AfterDisconnect,
+        end: End::Exit,
+        heartbeat: false,
+        security_module: SecurityModule::Socket(Path::new("/").join(INSIDE_MODULE)),
+        ..EnclaveConfig::machine()
+    };
+    Ok(serde_json::to_vec_pretty(&configuration)?)
 }
 
 /// The `cloister-init` binary: the one that was named, or the one beside this program.

@@ -7,16 +7,13 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::ExitCode;
 
-use manifest_sync::config::{self, EnclaveConfig, End, Takeover};
-use manifest_sync::link::Address;
+use manifest_sync::config;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, umask};
 
-use super::{LINK, POLICY};
+use super::{INSIDE_LINK, INSIDE_MODULE, LINK, POLICY, configuration, security_module};
 
-/// Where the enclave sees the link directory.
-const INSIDE_LINK: &str = "run/cloister/link";
 /// Devices that containers may have; bound, because mknod(2) needs privileges.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
@@ -83,6 +80,9 @@ fn become_enclave(state: &Path, init: &Path) -> Result<std::convert::Infallible,
     stage("bind the link", || {
         bind(&state.join(LINK), &root.join(INSIDE_LINK))
     })?;
+    stage("bind the security module", || {
+        bind(&state.join(security_module::SOCKET), &root.join(INSIDE_MODULE))
+    })?;
     stage("enter the root", || enter(&root))?;
     // The pipe to host-proxy ends here: silence means success.
     stage("let go of the pipe", || {
@@ -107,17 +107,8 @@ fn fill(root: &Path, state: &Path, init: &Path) -> io::Result<()> {
     let copy = root.join("init");
     fs::copy(init, &copy)?;
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o555))?;
-    let configuration = EnclaveConfig {
-        listen: Address::Unix {
-            dir: Path::new("/").join(INSIDE_LINK),
-        },
-        takeover: Takeover::AfterDisconnect,
-        end: End::Exit,
-        heartbeat: false,
-        ..EnclaveConfig::machine()
-    };
     let place = |path: &str| root.join(path.trim_start_matches('/'));
-    fs::write(place(config::PATH), serde_json::to_vec_pretty(&configuration)?)?;
+    fs::write(place(config::PATH), configuration()?)?;
     fs::copy(state.join(POLICY), place(config::POLICY_PATH))?;
     Ok(())
 }
