@@ -2,6 +2,7 @@
 //! that of `manifest_sync::trust`, the same code that the enclave runs.
 
 mod report;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -15,6 +16,7 @@ use manifest_sync::trust::key::PublicKey;
 use manifest_sync::trust::policy::{MAX_BYTES as MAX_POLICY_BYTES, Signer};
 
 pub use report::{Report, Subject};
+pub use secrets::{ClassReport, ObjectReport, SyncedReport, UseReport};
 
 use crate::cli::{Inspect, Output, Source};
 use crate::exit::{Exit, Failure};

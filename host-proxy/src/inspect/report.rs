@@ -9,6 +9,8 @@ use manifest_sync::trust::policy::{Authority, Signer};
 use manifest_sync::trust::{CheckedSignature, TrustError, TrustPolicy, Verdict, check_signatures, verify};
 use serde::Serialize;
 
+use super::secrets::{self, ClassReport};
+
 /// What is looked at.
 pub struct Subject<'a> {
     /// The exact bytes that would travel.
@@ -37,6 +39,10 @@ pub struct Report {
     pub generation: Option<u64>,
     /// Images of the containers.
     pub images: Vec<String>,
+    /// Secrets that it asks a broker for.
+    pub secrets: Vec<ClassReport>,
+    /// `CONTAINER PATH` of each socket that gives attestation documents.
+    pub attestation: Vec<String>,
     /// In the order of the envelope.
     pub signatures: Vec<SignatureReport>,
     /// Whether the policy takes it; absent without a policy.
@@ -143,6 +149,14 @@ impl Report {
                 .and_then(|bundle| bundle.application().map(str::to_owned)),
             generation: bundle.as_ref().and_then(Bundle::generation),
             images: bundle.iter().flat_map(images).collect(),
+            secrets: bundle
+                .iter()
+                .flat_map(|bundle| secrets::classes(bundle.plan()))
+                .collect(),
+            attestation: bundle
+                .iter()
+                .flat_map(|bundle| secrets::attestation(bundle.plan()))
+                .collect(),
             signatures,
             accepted,
             pcrs: Pcrs {

@@ -147,3 +147,33 @@ fn a_bundle_that_cannot_run_is_reported_once() {
         "{report:?}"
     );
 }
+
+#[test]
+fn released_secrets_are_listed_with_who_gets_them() {
+    let manifest =
+        std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/secret-class.yaml"));
+    let bytes = source::load(&[manifest], None).expect("a bundle").json;
+    let report = report(&bytes, None);
+    assert_eq!(report.errors, []);
+    let text = words(&report);
+    let start = text.find("Secrets     ").expect("secrets");
+    let end = text.find("PCR16").expect("the next row");
+    let key = &report.secrets[0].broker_key_id;
+    let wanted = format!(
+        "\
+Secrets     web-secrets: released every 120 s, broker {key}
+              db-password as db/password (0400)
+              tls.key (0644)
+              Secret db: password=db-password
+              app /run/secrets <- db-password, tls.key
+              app $DB_PASSWORD <- db-password
+              prover /run/db <- db-password
+              prover $DB_* <- db-password
+Attestation prover /run/attestation/attest.sock
+"
+    );
+    assert_eq!(&text[start..end], wanted);
+    let json: Value = serde_json::to_value(&report).expect("JSON");
+    assert_eq!(json["secrets"][0]["containers"][0]["at"], "/run/secrets");
+    assert_eq!(json["secrets"][0]["objects"][0]["mode"], "0400");
+}

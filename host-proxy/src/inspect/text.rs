@@ -1,6 +1,7 @@
 //! A report for people. Names and images come from the bundle, which anybody may have made: they are escaped.
 
 use super::report::{Form, Report, SignatureReport, SignatureVerdict};
+use super::secrets::ClassReport;
 use crate::table::escape;
 
 /// One line for each thing; further values of a thing are under the first.
@@ -25,6 +26,8 @@ pub(super) fn text(report: &Report) -> String {
             vec![report.generation.map_or_else(none, |number| number.to_string())],
         ),
         ("Images", report.images.clone()),
+        ("Secrets", report.secrets.iter().flat_map(class).collect()),
+        ("Attestation", report.attestation.clone()),
         ("Signatures", report.signatures.iter().map(signature).collect()),
     ];
     if let Some(accepted) = report.accepted {
@@ -53,6 +56,28 @@ pub(super) fn text(report: &Report) -> String {
         }
     }
     text
+}
+
+fn class(one: &ClassReport) -> Vec<String> {
+    let rotation = one.rotation_seconds.map_or_else(
+        || "released once".to_owned(),
+        |seconds| format!("released every {seconds} s"),
+    );
+    let mut lines = vec![format!("{}: {rotation}, broker {}", one.class, one.broker_key_id)];
+    let objects = one.objects.iter();
+    lines.extend(objects.map(|object| match object.name == object.file {
+        true => format!("  {} ({})", object.name, object.mode),
+        false => format!("  {} as {} ({})", object.name, object.file, object.mode),
+    }));
+    let secrets = one.secret_objects.iter();
+    lines
+        .extend(secrets.map(|secret| format!("  Secret {}: {}", secret.secret_name, secret.keys.join(", "))));
+    let uses = one.containers.iter();
+    lines.extend(uses.map(|way| format!("  {} {} <- {}", way.container, way.at, way.objects.join(", "))));
+    if one.containers.is_empty() {
+        lines.push("  no container gets any of it".to_owned());
+    }
+    lines
 }
 
 fn signature(one: &SignatureReport) -> String {
