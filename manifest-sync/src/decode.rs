@@ -24,11 +24,7 @@ pub(crate) struct Node<'a> {
 
 impl<'a> Node<'a> {
     fn finding(&self, message: impl Into<String>) -> Finding {
-        Finding {
-            object: self.object.clone(),
-            path: self.path.clone(),
-            message: message.into(),
-        }
+        Finding::new(&self.object, &self.path, message)
     }
 
     /// Records an error here; beyond the bound of a rejection nothing is kept.
@@ -48,10 +44,7 @@ impl<'a> Node<'a> {
         };
         let mut report = self.report.borrow_mut();
         if report.errors.len() < crate::reject::Rejection::MAX_FINDINGS {
-            report.errors.push(Finding {
-                path,
-                ..self.finding(message)
-            });
+            report.errors.push(Finding::new(&self.object, path, message));
         }
     }
 

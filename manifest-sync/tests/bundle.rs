@@ -115,6 +115,19 @@ fn every_mistake_is_reported_at_once_with_its_path() {
 }
 
 #[test]
+fn a_refusal_is_small_however_long_what_it_quotes() {
+    let long = "x".repeat(1 << 20);
+    let mut bad = pod();
+    bad["metadata"]["name"] = long.clone().into();
+    bad["spec"][&long] = json!(1);
+    bad["spec"]["containers"][0]["env"] =
+        json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": long}}}]);
+    let rejection = Plan::from_bundle_bytes(&list(&[bad])).expect_err("refused");
+    assert_eq!(rejection.errors.len(), 3, "{rejection}");
+    assert!(rejection.to_string().len() < 5000);
+}
+
+#[test]
 fn rules_of_kubernetes_hold() {
     refused(&with("/metadata/name", json!("Web")), &["name"]);
     refused(&with("/spec/containers", json!([])), &["containers"]);

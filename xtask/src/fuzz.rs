@@ -15,13 +15,17 @@ const VERSION: &str = "0.13.2";
 const TOOLCHAIN: &str = "nightly";
 /// Name and crate of a target: `CRATE/fuzz/fuzz_targets/NAME.rs`.
 type Target = (&'static str, &'static str);
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 10] = [
     ("eif_inspect", "rootfs"),
     ("layer", "rootfs"),
     ("broker_request", "attest"),
     ("cbor", "attest"),
     ("document", "attest"),
     ("http", "attest"),
+    ("frame", "manifest-sync"),
+    ("envelope", "manifest-sync"),
+    ("bundle", "manifest-sync"),
+    ("stream_header", "manifest-sync"),
 ];
 /// Seconds for each target when nobody says otherwise.
 const SECONDS: u64 = 60;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{FromEnclave, RefusedReason, ToEnclave, VERSION};
 use crate::frame::{self, FrameDecoder, MAX_BUNDLE_BYTES, MAX_FRAME_BYTES};
 use crate::json;
+use crate::reject::clip;
 
 /// What the host wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,7 +188,8 @@ impl Conversation {
 fn violation(reason: RefusedReason, message: impl Into<String>) -> Input {
     Input::Violation {
         reason,
-        message: message.into(),
+        // It quotes what came, and has to fit in the frame that says so.
+        message: clip(message.into()),
     }
 }
 

@@ -101,7 +101,7 @@ impl fmt::Display for TrustError {
             },
             Self::PlainSecrets { names } => write!(
                 f,
-                "it holds Secrets ({}), which the policy does not allow: have them released by attestation",
+                "it holds Secrets, which the policy does not allow: have them released by attestation ({})",
                 names.join(", ")
             ),
         }
@@ -142,20 +142,14 @@ impl From<TrustError> for Rejection {
             TrustError::Generation { .. } => "minGeneration",
             TrustError::PlainSecrets { .. } => "allowPlainSecrets",
         };
-        let mut errors = vec![Finding {
-            object: "trust policy".to_owned(),
-            path: rule.to_owned(),
-            message: error.to_string(),
-        }];
+        let mut errors = vec![Finding::new("trust policy", rule, error.to_string())];
         match error {
             TrustError::Malformed(rejection) | TrustError::Bundle(rejection) => return rejection,
             TrustError::UnderSigned { signatures, .. } => {
                 let wrong = |one: &(usize, CheckedSignature)| one.1.verdict != Verdict::Valid;
                 let findings = signatures.into_iter().enumerate().filter(wrong);
-                errors.extend(findings.map(|(index, one)| Finding {
-                    object: "envelope".to_owned(),
-                    path: format!("signatures[{index}]"),
-                    message: one.to_string(),
+                errors.extend(findings.map(|(index, one)| {
+                    Finding::new("envelope", format!("signatures[{index}]"), one.to_string())
                 }));
             }
             _ => {}
