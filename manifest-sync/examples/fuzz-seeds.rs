@@ -319,6 +319,9 @@ fn pod_with_settings() -> Value {
             "dnsConfig": {"nameservers": ["10.0.0.1"], "searches": ["a.b"], "options": [{"name": "ndots", "value": "2"}]},
             "hostAliases": [{"ip": "::1", "hostnames": ["x.y"]}],
             "securityContext": {"fsGroup": 7, "runAsUser": 1, "supplementalGroups": [8]},
+            "activeDeadlineSeconds": 600,
+            "initContainers": [{"name": "sidecar", "image": image(), "restartPolicy": "Always"},
+                {"name": "first", "image": image(), "env": [{"name": "A", "value": "b"}]}],
             "containers": [{
                 "name": "app", "image": image(), "command": ["/app", "$(A)"], "args": ["-v"], "workingDir": "/",
                 "ports": [{"name": "http", "containerPort": 80, "hostPort": 8080}],

@@ -66,7 +66,7 @@ pub(super) fn classes(plan: &Plan) -> Vec<ClassReport> {
 /// `CONTAINER PATH` of every attestation socket.
 pub(super) fn attestation(plan: &Plan) -> Vec<String> {
     let mut all = Vec::new();
-    for container in &plan.containers {
+    for container in plan.all_containers() {
         for mount in &container.mounts {
             if source(plan, &mount.volume) == Some(&VolumeSource::Attestation) {
                 let socket = manifest_sync::volume::ATTESTATION_SOCKET;
@@ -100,8 +100,7 @@ fn report(plan: &Plan, name: &str, class: &SecretClassPlan) -> ClassReport {
         objects: objects.collect(),
         secret_objects: secrets.collect(),
         containers: plan
-            .containers
-            .iter()
+            .all_containers()
             .flat_map(|container| uses(plan, name, class, container))
             .collect(),
     }

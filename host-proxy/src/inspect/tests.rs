@@ -165,6 +165,7 @@ Secrets     web-secrets: released every 120 s, broker {key}
               db-password as db/password (0400)
               tls.key (0644)
               Secret db: password=db-password
+              migrate $PASSWORD <- db-password
               app /run/secrets <- db-password, tls.key
               app $DB_PASSWORD <- db-password
               prover /run/db <- db-password
@@ -174,6 +175,39 @@ Attestation prover /run/attestation/attest.sock
     );
     assert_eq!(&text[start..end], wanted);
     let json: Value = serde_json::to_value(&report).expect("JSON");
-    assert_eq!(json["secrets"][0]["containers"][0]["at"], "/run/secrets");
+    assert_eq!(json["secrets"][0]["containers"][1]["at"], "/run/secrets");
     assert_eq!(json["secrets"][0]["objects"][0]["mode"], "0400");
+}
+
+#[test]
+fn a_sub_path_and_items_give_a_container_less() {
+    let manifest = include_str!("../../testdata/secret-class.yaml")
+        .replace(
+            "mountPath: /run/secrets",
+            "mountPath: /run/db.txt\n          subPath: db",
+        )
+        .replace(
+            "        secretName: db\n",
+            "        secretName: db\n        items: [{key: other, path: other}]\n        optional: true\n",
+        );
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), manifest).expect("writes");
+    let bytes = source::load(&[file.path().to_owned()], None)
+        .expect("a bundle")
+        .json;
+    let report = report(&bytes, None);
+    assert_eq!(report.errors, []);
+    let ways = report.secrets[0].containers.iter();
+    let ways: Vec<_> = ways
+        .map(|way| format!("{} {} {}", way.container, way.at, way.objects.join(",")))
+        .collect();
+    assert_eq!(
+        ways,
+        [
+            "migrate $PASSWORD db-password",
+            "app /run/db.txt db-password",
+            "app $DB_PASSWORD db-password",
+            "prover $DB_* db-password",
+        ]
+    );
 }

@@ -84,9 +84,9 @@ fn carry_out(plan: &Plan) {
             VolumeSource::EmptyDir { .. } | VolumeSource::Attestation => {}
         }
     }
-    let names: BTreeSet<_> = plan.containers.iter().map(|container| &container.name).collect();
-    assert_eq!(names.len(), plan.containers.len());
-    for container in &plan.containers {
+    let names: BTreeSet<_> = plan.all_containers().map(|container| &container.name).collect();
+    assert_eq!(names.len(), plan.all_containers().count());
+    for container in plan.all_containers() {
         for mount in &container.mounts {
             assert!(plan.volumes.iter().any(|volume| volume.name == mount.volume));
             assert!(mount.path.starts_with('/'));
