@@ -23,6 +23,7 @@ pub mod run;
 pub mod serving;
 pub mod signal;
 pub mod signing;
+pub mod sink;
 pub mod source;
 pub mod table;
 pub mod time;

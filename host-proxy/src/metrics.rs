@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::ingress::PortCounts;
-use crate::logs::LogCounts;
+use crate::sink::{LogCounts, SinkCounts};
 use crate::view::{Link, Snapshot};
 
 type Labels = Vec<(&'static str, String)>;
@@ -22,25 +22,12 @@ type CounterFamily = Family<Labels, Counter<u64, AtomicU64>>;
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The text of one scrape.
-pub fn text(snapshot: &Snapshot, ports: &[PortCounts], logs: LogCounts) -> Result<String, fmt::Error> {
+pub fn text(snapshot: &Snapshot, ports: &[PortCounts], logs: &LogCounts) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("cloister");
     enclave(&mut registry, snapshot);
     pod(&mut registry, snapshot);
     ingress(&mut registry, ports);
-    counter(
-        &mut registry,
-        "log_records",
-        "Log records received from the enclave",
-        logs.records,
-    );
-    counter(
-        &mut registry,
-        "log_bytes",
-        "Bytes of log received from the enclave",
-        logs.bytes,
-    );
-    let help = "Log records dropped because standard output was slow";
-    counter(&mut registry, "log_dropped_records", help, logs.dropped);
+    log(&mut registry, logs);
     let mut out = String::new();
     encode(&mut out, &registry)?;
     Ok(out)
@@ -149,6 +136,71 @@ fn ingress(registry: &mut Registry, ports: &[PortCounts]) {
     );
     registry.register("ingress_open_connections", "Connections open now", open);
     registry.register("ingress_bytes", "Bytes relayed", bytes);
+}
+
+fn log(registry: &mut Registry, logs: &LogCounts) {
+    let records = CounterFamily::default();
+    let bytes = CounterFamily::default();
+    for one in &logs.received {
+        let labels = vec![
+            ("container", one.container.clone()),
+            ("stream", one.stream.to_owned()),
+        ];
+        records.get_or_create(&labels).inc_by(one.records);
+        bytes.get_or_create(&labels).inc_by(one.bytes);
+    }
+    registry.register("log_records", "Log records received from the enclave", records);
+    registry.register("log_bytes", "Bytes of log received from the enclave", bytes);
+    let help = "Log records that the enclave dropped because nobody read them in time";
+    counter(registry, "log_dropped_records", help, logs.enclave_dropped);
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let help = "Bytes in the log spool";
+    gauge(registry, "log_spool_bytes", help, number(logs.spool.bytes));
+    let help = "Bytes that the log spool may have";
+    gauge(registry, "log_spool_limit_bytes", help, number(logs.spool.limit));
+    let help = "Bytes of the log spool cut off at the start because their write was torn";
+    counter(registry, "log_spool_torn_bytes", help, logs.spool.torn);
+    type Value = fn(&SinkCounts) -> u64;
+    let counters: [(&str, &str, Value); 6] = [
+        ("sent_records", "Log records that the sink took", |sink| sink.sent),
+        (
+            "resent_records",
+            "Log records sent a second time, because it is not known whether the sink took them",
+            |sink| sink.resent,
+        ),
+        (
+            "retries",
+            "Batches sent again after an error that may pass",
+            |sink| sink.retries,
+        ),
+        ("errors", "Batches that the sink refused for good", |sink| {
+            sink.errors
+        }),
+        (
+            "refused_records",
+            "Log records in batches that the sink refused for good",
+            |sink| sink.refused,
+        ),
+        (
+            "dropped_records",
+            "Log records that the sink will not get because the spool was full",
+            |sink| sink.dropped,
+        ),
+    ];
+    for (name, help, value) in counters {
+        let family = CounterFamily::default();
+        for sink in &logs.sinks {
+            let labels = vec![("sink", sink.sink.clone())];
+            family.get_or_create(&labels).inc_by(value(sink));
+        }
+        registry.register(format!("log_sink_{name}"), help, family);
+    }
+    let lag = GaugeFamily::default();
+    for sink in &logs.sinks {
+        let labels = vec![("sink", sink.sink.clone())];
+        lag.get_or_create(&labels).set(number(sink.lag));
+    }
+    registry.register("log_sink_lag_records", "Log records that wait for the sink", lag);
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str, value: i64) {

@@ -94,11 +94,22 @@ fn the_text_is_what_a_parser_expects() {
         bytes_out: 20,
     };
     let logs = LogCounts {
-        records: 5,
-        bytes: 50,
-        dropped: 1,
+        received: vec![crate::sink::Received {
+            container: "app".to_owned(),
+            stream: "stderr",
+            records: 5,
+            bytes: 50,
+        }],
+        enclave_dropped: 1,
+        sinks: vec![SinkCounts {
+            sink: "syslog".to_owned(),
+            sent: 4,
+            lag: 3,
+            ..SinkCounts::default()
+        }],
+        ..LogCounts::default()
     };
-    let series = parse(&text(&snapshot, &[port], logs).expect("encoded"));
+    let series = parse(&text(&snapshot, &[port], &logs).expect("encoded"));
     for (name, value) in [
         ("cloister_enclave_up", 1.0),
         ("cloister_pod_ready", 1.0),
@@ -114,6 +125,12 @@ fn the_text_is_what_a_parser_expects() {
             20.0,
         ),
         ("cloister_log_dropped_records_total", 1.0),
+        (
+            "cloister_log_bytes_total{container=\"app\",stream=\"stderr\"}",
+            50.0,
+        ),
+        ("cloister_log_sink_sent_records_total{sink=\"syslog\"}", 4.0),
+        ("cloister_log_sink_lag_records{sink=\"syslog\"}", 3.0),
         ("cloister_init_resident_bytes", 4096.0),
     ] {
         assert_eq!(series.get(name), Some(&value), "{name}");
@@ -122,6 +139,6 @@ fn the_text_is_what_a_parser_expects() {
 
 #[test]
 fn an_empty_snapshot_is_valid_too() {
-    let series = parse(&text(&Snapshot::new(), &[], LogCounts::default()).expect("encoded"));
+    let series = parse(&text(&Snapshot::new(), &[], &LogCounts::default()).expect("encoded"));
     assert_eq!(series.get("cloister_enclave_up"), Some(&0.0));
 }

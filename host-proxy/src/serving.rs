@@ -22,8 +22,9 @@ use crate::enclave::Enclave;
 use crate::exit::{Exit, Failure};
 use crate::http::{Site, serve_tcp, serve_unix};
 use crate::ingress::Ingress;
-use crate::logs::{Follower, Printer, Ring, Style};
+use crate::logs::{Follower, Joiner, Ring};
 use crate::signal;
+use crate::sink::{Counts, Pipeline};
 use crate::view::{Publisher, Snapshot, StatusAnswer, View};
 use crate::{table, time};
 
@@ -133,10 +134,11 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
     let view = publisher.subscribe();
     let (wishes, requests) = mpsc::channel(WISHES);
     let (drained, logs_drained) = oneshot::channel();
-    let ring = Ring::new();
+    let counts = Counts::default();
+    let ring = Ring::new(counts.clone());
     let host = |error: io::Error| Failure::new(Exit::Host, error.to_string());
     let abandoned = signal::watch(wishes.clone()).map_err(host)?;
-    let follower = follower(&work, &view, &ring, serving, drained).map_err(host)?;
+    let follower = follower(&work, &view, &ring, &counts, serving, drained).map_err(host)?;
 
     bound.ingress.serve(&work.enclave, &view);
     if let Some(address) = bound.http.as_ref().and_then(|http| http.local_addr().ok()) {
@@ -195,24 +197,18 @@ fn follower(
     work: &Work,
     view: &View,
     ring: &Ring,
+    counts: &Counts,
     serving: &Serving,
     drained: oneshot::Sender<()>,
 ) -> io::Result<Follower> {
-    let path = work.state.join("logs.cursor");
-    let printer = Printer::start(io::stdout(), Style::of_stdout(serving.log_format), ring.clone())?;
     Ok(Follower {
         enclave: work.enclave.clone(),
         view: view.clone(),
         ring: ring.clone(),
-        printer,
-        cursor: read_cursor(&path),
-        store: Box::new(move |cursor| {
-            if let Err(error) = write_atomically(&path, cursor.to_string().as_bytes()) {
-                log::warn!("{}: {error}", path.display());
-            }
-        }),
+        pipeline: Pipeline::start(&serving.logs, &work.state, counts)?,
+        seen: (String::new(), 0),
         drained,
-        parts: std::collections::BTreeMap::new(),
+        joiner: Joiner::default(),
     })
 }
 
@@ -221,13 +217,6 @@ fn read_session(path: &Path) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     let key = text.trim();
     (!key.is_empty() && key.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| key.to_owned())
-}
-
-fn read_cursor(path: &Path) -> u64 {
-    std::fs::read_to_string(path)
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(0)
 }
 
 /// Either the old content or the new one, never half of it: rename(2). Mode 0600: the key is a secret.

@@ -79,6 +79,13 @@ impl Flags {
             self.machine.policy = self.policy.take();
         }
         let backend = std::mem::take(&mut self.machine).finish(kind, &mut self.mistakes);
+        let (ingress, http, format) = match verb {
+            Verb::Serve => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, LogFormat::Json),
+            _ => (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, LogFormat::Text),
+        };
+        let format_is_given = self.log_format.is_some();
+        let format = self.log_format.unwrap_or(format);
+        let logs = std::mem::take(&mut self.logs).finish(format, format_is_given, &mut self.mistakes);
         let wrong = |mistakes| UsageError {
             verb: Some(verb),
             mistakes,
@@ -89,16 +96,13 @@ impl Flags {
         let images = self.images;
         // Where a command cannot do without one, its absence is a mistake that has been reported.
         let needed = |source: Option<Source>| source.ok_or_else(|| wrong(Vec::new()));
-        let (ingress, http, format) = match verb {
-            Verb::Serve => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, LogFormat::Json),
-            _ => (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, LogFormat::Text),
-        };
         let serving = Serving {
             publish: self.publish,
             broker: self.broker,
             ingress_address: self.ingress_address.unwrap_or(ingress.into()),
             http_address: self.http_address.unwrap_or(Some((http, HTTP_PORT).into())),
-            log_format: self.log_format.unwrap_or(format),
+            log_format: format,
+            logs,
         };
         let target = self.target;
         Ok(match verb {

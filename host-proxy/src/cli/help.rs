@@ -75,6 +75,11 @@ Options:
       --ingress-address IP     address to listen on for the Pod's ports (default: 127.0.0.1)
       --http-address IP:PORT   health, status and metrics (default: 127.0.0.1:9090; `none`: off)
       --log-format text|json   how logs are printed on standard output (default: text)
+      --log-sink SINK          where logs go instead; repeatable. stdout, file:DIR, syslog+tcp://HOST:PORT,
+                               syslog+tls://HOST:PORT, otlp+http[s]://HOST:PORT, loki+http[s]://HOST:PORT, each
+                               with options: docs/logs.md
+      --log-spool DIR          keep logs there until every sink has them (default: in memory)
+      --log-spool-bytes N      drop the oldest above this, and say how many (default: 256Mi; in memory 16Mi)
       --state-dir DIR          where the state of this enclave is kept
   -h, --help                   print this text
 ";
@@ -95,6 +100,11 @@ Options:
       --ingress-address IP     address to listen on for the Pod's ports (default: 0.0.0.0)
       --http-address IP:PORT   health, status and metrics (default: 0.0.0.0:9090; `none`: off)
       --log-format text|json   how logs are printed on standard output (default: json)
+      --log-sink SINK          where logs go instead; repeatable. stdout, file:DIR, syslog+tcp://HOST:PORT,
+                               syslog+tls://HOST:PORT, otlp+http[s]://HOST:PORT, loki+http[s]://HOST:PORT, each
+                               with options: docs/logs.md
+      --log-spool DIR          keep logs there until every sink has them (default: in memory)
+      --log-spool-bytes N      drop the oldest above this, and say how many (default: 256Mi; in memory 16Mi)
       --state-dir DIR          where the session key and the socket are kept
   -h, --help                   print this text
 ";

@@ -4,6 +4,7 @@
 mod finish;
 mod help;
 mod known;
+mod logs;
 mod machine;
 mod parse;
 mod spelling;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use crate::backend::{nitro, qemu};
 use crate::broker::BrokerAddress;
+use crate::sink::LogOptions;
 
 pub use help::text as help_text;
 pub use parse::{UsageError, parse};
@@ -225,6 +227,8 @@ pub struct Serving {
     pub http_address: Option<SocketAddr>,
     /// How logs are printed.
     pub log_format: LogFormat,
+    /// Where logs go.
+    pub logs: LogOptions,
 }
 
 /// `--publish HOST:CONTAINER`.

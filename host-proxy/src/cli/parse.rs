@@ -9,8 +9,10 @@ use lexopt::{Arg, Parser};
 
 use crate::backend::qemu::Accelerator;
 use crate::broker::BrokerAddress;
+use crate::sink;
 
 use super::known::{long_flags, long_of};
+use super::logs::{Logs, SPOOL_BYTES};
 use super::machine::{Kind, Machine};
 use super::spelling::{nearest, suggestion};
 use super::values::{choice, http_address, name, positive, publish};
@@ -93,6 +95,7 @@ pub(super) struct Flags {
     pub(super) ingress_address: Option<IpAddr>,
     pub(super) http_address: Option<Option<SocketAddr>>,
     pub(super) log_format: Option<LogFormat>,
+    pub(super) logs: Logs,
     pub(super) output: Option<Output>,
     pub(super) watch: bool,
     pub(super) follow: bool,
@@ -222,6 +225,9 @@ impl Flags {
                     &[("text", LogFormat::Text), ("json", LogFormat::Json)],
                 )?);
             }
+            "log-sink" => self.logs.sinks.push(sink::Spec::parse(&text)?),
+            "log-spool" => self.logs.spool = Some(value.into()),
+            "log-spool-bytes" => self.logs.spool_bytes = Some(sink::bytes(&text, SPOOL_BYTES)?),
             "output" => {
                 let all = [
                     ("table", Output::Table),

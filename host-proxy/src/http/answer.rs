@@ -55,7 +55,7 @@ pub(super) async fn answer(
             json(StatusCode::OK, &events)
         }
         (&Method::GET, "/metrics") => {
-            let made = metrics::text(&site.view.borrow(), &site.ingress.counts(), site.logs.counts());
+            let made = metrics::text(&site.view.borrow(), &site.ingress.counts(), &site.logs.counts());
             match made {
                 Ok(made) => whole(StatusCode::OK, metrics::MEDIA_TYPE, made.into()),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),

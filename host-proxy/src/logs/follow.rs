@@ -1,36 +1,30 @@
-//! Follows the enclave's log stream across connections, from the last record that was taken.
+//! Follows the enclave's log stream across connections, from the last record that was taken. What the enclave names is
+//! checked here, because names become paths, labels and lines of text behind it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use manifest_sync::config::CONTROL_PORT;
 use manifest_sync::link::StreamKind;
-use manifest_sync::log_record::{Decoder, Entry, LogRecord, LogStream};
+use manifest_sync::log_record::{Decoder, Entry, LogRecord};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::oneshot;
 
-use super::line::{Line, Source};
-use super::print::Printer;
+use super::join::Joiner;
 use super::ring::Ring;
 use crate::enclave::Enclave;
+use crate::sink::{Cause, Notice, Origin, Pipeline, notice_line};
 use crate::view::{Link, View};
 
 /// Pause before a stream that broke is opened again.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long the last records of an ended Pod may take, and standard output after them.
+/// How long the last records of an ended Pod may take, and the sinks after them.
 const LAST_RECORDS: Duration = Duration::from_secs(4);
 
-/// A line longer than this is printed in pieces.
-const MAX_LINE_BYTES: usize = 1 << 20;
-/// Unfinished lines kept; a hostile enclave could name any number of containers.
-const MAX_PARTS: usize = 128;
-
-/// Unfinished lines by container, and whether they are of standard error.
-type Parts = BTreeMap<(String, bool), Vec<u8>>;
-
-/// Keeps the cursor: the sequence of the last record that was taken.
-pub type StoreCursor = Box<dyn Fn(u64) + Send>;
+/// How long the Pod's report may take that names it to the sinks; it comes before the first record of any container.
+const REPORT: Duration = Duration::from_secs(5);
+/// Bytes read at once.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// What the follower works with.
 pub struct Follower {
@@ -40,16 +34,15 @@ pub struct Follower {
     pub view: View,
     /// Where lines are kept.
     pub ring: Ring,
-    /// Where lines are printed.
-    pub printer: Printer,
-    /// The last record that an earlier run took.
-    pub cursor: u64,
-    /// Keeps it for a later run.
-    pub store: StoreCursor,
+    /// Where records go.
+    pub pipeline: Pipeline,
+    /// The last record that was put into the ring, and the boot that it belongs to. An enclave that goes on is read
+    /// from the oldest that it has, so that the ring is full again.
+    pub seen: (String, u64),
     /// Told when the last line of an ended Pod is out.
     pub drained: oneshot::Sender<()>,
     /// Unfinished lines; empty at the start.
-    pub parts: Parts,
+    pub joiner: Joiner,
 }
 
 /// Whether a stream goes on after the newest record.
@@ -69,7 +62,6 @@ impl Follower {
             if let Err(error) = self.stream(session, Until::PodEnds).await {
                 log::debug!("logs: {error}");
             }
-            (self.store)(self.cursor);
             if !self.view.borrow().ended {
                 tokio::time::sleep(PAUSE).await;
             }
@@ -79,9 +71,11 @@ impl Follower {
             let last = tokio::time::timeout(LAST_RECORDS, self.stream(session, Until::Newest)).await;
             log::debug!("logs: the last records: {last:?}");
         }
-        (self.store)(self.cursor);
+        for line in self.joiner.finish() {
+            self.ring.push(Arc::new(line));
+        }
         self.ring.end();
-        self.printer.finish(LAST_RECORDS).await;
+        self.pipeline.finish(LAST_RECORDS).await;
         let _ = self.drained.send(());
     }
 
@@ -96,16 +90,21 @@ impl Follower {
 
     /// Reads one stream to its end.
     async fn stream(&mut self, session: String, until: Until) -> std::io::Result<()> {
+        let boot = Origin::boot_of(&session);
+        if self.seen.0 != boot {
+            self.seen = (boot, 0);
+        }
         let kind = StreamKind::Logs {
             container: None,
-            after: self.cursor,
+            after: self.seen.1,
             follow: until == Until::PodEnds,
         };
         let open = self.enclave.open(CONTROL_PORT, Some(session), kind).await;
         let mut stream = open.map_err(std::io::Error::other)?;
         let mut decoder = Decoder::new();
         let mut view = self.view.clone();
-        let mut buffer = vec![0; 64 << 10];
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut origin = None;
         loop {
             let read = tokio::select! {
                 read = stream.read(&mut buffer) => read?,
@@ -118,55 +117,126 @@ impl Follower {
                 return Ok(());
             }
             decoder.push(buffer.get(..read).unwrap_or_default());
+            let mut entries = Vec::new();
             while let Some(entry) = decoder.next_entry().map_err(std::io::Error::other)? {
-                self.take(entry).await;
+                entries.push(checked(entry));
             }
+            if entries.is_empty() {
+                continue;
+            }
+            for entry in &entries {
+                self.show(entry);
+            }
+            let origin = match &origin {
+                Some(origin) => origin,
+                None => origin.insert(self.origin().await),
+            };
+            self.pipeline.push(origin, entries).await;
         }
     }
 
-    async fn take(&mut self, entry: Entry) {
-        self.cursor = self.cursor.max(entry.last_sequence());
+    /// The Pod as it names itself.
+    async fn origin(&mut self) -> Arc<Origin> {
+        let report = self.view.wait_for(|snapshot| snapshot.report.is_some());
+        let known = tokio::time::timeout(REPORT, report).await;
+        let report = known
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|snapshot| snapshot.report.clone());
+        let report = report.unwrap_or_default();
+        let or = |text: &str, default: &str| {
+            let text = name(text, 253);
+            if text.is_empty() { default.to_owned() } else { text }
+        };
+        Arc::new(Origin {
+            namespace: or(&report.namespace, "default"),
+            pod: or(&report.name, "enclave"),
+            uid: or(&report.uid, &self.seen.0),
+            boot: self.seen.0.clone(),
+        })
+    }
+
+    /// Puts an entry into the ring.
+    fn show(&mut self, entry: &Entry) {
+        let last = entry.last_sequence();
+        if last <= self.seen.1 {
+            return;
+        }
+        let first_of_all = self.seen.1 == 0;
+        self.seen.1 = last;
         let line = match entry {
-            Entry::Record(record) => self.join(record),
-            Entry::Dropped(dropped) => {
-                let text = format!(
-                    "-- {} log records dropped in the enclave: nobody read them in time --",
-                    dropped.records
-                );
-                let time_ms = crate::time::now() * 1000;
-                Some(Line {
-                    time_ms,
-                    container: String::new(),
-                    source: Source::System,
-                    text: text.into_bytes(),
-                })
-            }
+            Entry::Record(record) => self.joiner.join(0, record.clone()),
+            // Whoever starts reading has missed nothing.
+            Entry::Dropped(dropped) if first_of_all && dropped.first == 1 && self.pipeline.has_read() => None,
+            Entry::Dropped(dropped) => Some(notice_line(&Notice {
+                container: None,
+                records: dropped.records,
+                cause: Cause::Enclave,
+                time_ns: crate::time::now().saturating_mul(1_000_000_000),
+            })),
         };
         if let Some(line) = line {
-            let line = Arc::new(line);
-            self.ring.push(line.clone());
-            self.printer.print(line).await;
+            self.ring.push(Arc::new(line));
         }
     }
+}
 
-    /// Puts the parts of a long line together, up to [`MAX_LINE_BYTES`].
-    fn join(&mut self, record: LogRecord) -> Option<Line> {
-        let source = match record.stream {
-            LogStream::Stdout => Source::Stdout,
-            LogStream::Stderr => Source::Stderr,
+/// An entry whose container has a name that is safe in a path, and whose text is one line.
+fn checked(entry: Entry) -> Entry {
+    let Entry::Record(record) = entry else {
+        return entry;
+    };
+    let container = match name(&record.container, 63) {
+        empty if empty.is_empty() => "unnamed".to_owned(),
+        good => good,
+    };
+    let mut bytes = record.bytes;
+    if bytes.contains(&b'\n') {
+        // The enclave never sends one: it would forge lines of others.
+        bytes = bytes
+            .split(|byte| *byte == b'\n')
+            .collect::<Vec<_>>()
+            .join(&b"\\n"[..]);
+    }
+    Entry::Record(LogRecord {
+        container,
+        bytes,
+        ..record
+    })
+}
+
+/// What of a name may stand in a path: letters, digits, `-` and, not at its start, dots.
+fn name(text: &str, longest: usize) -> String {
+    let safe = |character: char| match character {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '.' => character,
+        _ => '-',
+    };
+    let text: String = text.chars().map(safe).take(longest).collect();
+    text.trim_start_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use manifest_sync::log_record::LogStream;
+
+    use super::*;
+
+    #[test]
+    fn names_and_lines_of_a_hostile_enclave_are_made_safe() {
+        assert_eq!(name("../../etc", 63), "-..-etc");
+        assert_eq!(name("a_b\u{1b}", 3), "a-b");
+        let Entry::Record(record) = checked(Entry::Record(LogRecord {
+            sequence: 1,
+            time_ns: 0,
+            container: "..".to_owned(),
+            attempt: 0,
+            stream: LogStream::Stdout,
+            partial: false,
+            bytes: b"one\n2026-01-01T00:00:00Z stdout F forged".to_vec(),
+        })) else {
+            panic!("no record")
         };
-        let key = (record.container.clone(), record.stream == LogStream::Stderr);
-        let mut text = self.parts.remove(&key).unwrap_or_default();
-        text.extend_from_slice(&record.bytes);
-        if record.partial && text.len() < MAX_LINE_BYTES && self.parts.len() < MAX_PARTS {
-            self.parts.insert(key, text);
-            return None;
-        }
-        Some(Line {
-            time_ms: record.time_ns / 1_000_000,
-            container: record.container,
-            source,
-            text,
-        })
+        assert_eq!(record.container, "unnamed");
+        assert_eq!(record.bytes, b"one\\n2026-01-01T00:00:00Z stdout F forged");
     }
 }

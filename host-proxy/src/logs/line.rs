@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::cli::LogFormat;
 use crate::table::escape;
 use crate::time::format_rfc3339;
 
@@ -81,6 +82,31 @@ pub enum Raw {
     Yes,
     /// Control characters escaped: standard output is a terminal, which must not obey a container.
     No,
+}
+
+/// How `/logs` looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// Whether the bytes go out as they are.
+    pub raw: Raw,
+}
+
+impl Style {
+    /// `line` as it is printed; `width` is that of the widest name so far.
+    pub fn render(self, line: &Line, width: usize) -> Vec<u8> {
+        match self.format {
+            LogFormat::Text => line.text(width, self.raw),
+            LogFormat::Json => line.json(),
+        }
+    }
+}
+
+/// One line of text for a terminal, with its line feed.
+pub fn escaped(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    format!("{}\n", escape_but_tabs(text.trim_end_matches('\n')))
 }
 
 /// Tabs stay what they are; everything else that a terminal would obey is escaped.

@@ -6,20 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::line::Line;
+use crate::sink::{Counts, LogCounts};
 
 /// Bytes of log kept for `/logs`.
 const MAX_BYTES: usize = 4 << 20;
-
-/// Counters of the log stream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LogCounts {
-    /// Records received.
-    pub records: u64,
-    /// Bytes of text received.
-    pub bytes: u64,
-    /// Lines that standard output did not get because it was slow.
-    pub dropped: u64,
-}
 
 #[derive(Default)]
 struct State {
@@ -27,7 +17,6 @@ struct State {
     /// Number of the line at the front; lines are numbered from 0 in order of arrival.
     first: u64,
     weight: usize,
-    counts: LogCounts,
     ended: bool,
 }
 
@@ -36,22 +25,22 @@ struct State {
 pub struct Ring {
     state: Arc<Mutex<State>>,
     changed: Arc<watch::Sender<()>>,
+    counts: Counts,
 }
 
 impl Ring {
-    /// An empty ring.
-    pub fn new() -> Self {
+    /// An empty ring, which shows the counters of the whole log path.
+    pub fn new(counts: Counts) -> Self {
         Self {
             state: Arc::default(),
             changed: Arc::new(watch::Sender::new(())),
+            counts,
         }
     }
 
     /// Adds a line; the oldest make room.
     pub fn push(&self, line: Arc<Line>) {
         let mut state = self.state();
-        state.counts.records += 1;
-        state.counts.bytes += line.text.len() as u64;
         state.weight += line.weight();
         state.lines.push_back(line);
         while state.weight > MAX_BYTES {
@@ -65,11 +54,6 @@ impl Ring {
         self.changed.send_replace(());
     }
 
-    /// Counts one line that standard output did not get.
-    pub fn count_dropped(&self) {
-        self.state().counts.dropped += 1;
-    }
-
     /// No line will come any more: those who follow are done.
     pub fn end(&self) {
         self.state().ended = true;
@@ -78,7 +62,7 @@ impl Ring {
 
     /// The counters.
     pub fn counts(&self) -> LogCounts {
-        self.state().counts
+        self.counts.read()
     }
 
     /// A reader that starts at the oldest line.
@@ -92,12 +76,6 @@ impl Ring {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Default for Ring {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -166,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_ring_is_bounded_and_says_what_was_lost() {
-        let ring = Ring::new();
+        let ring = Ring::new(Counts::default());
         ring.push(line(b"first".to_vec()));
         let mut reader = ring.reader();
         assert!(matches!(reader.step(), Step::Lines(lines, 0) if lines.len() == 1));
@@ -177,12 +155,11 @@ mod tests {
         assert!(matches!(reader.step(), Step::Lines(lines, 7) if lines.len() == 3));
         ring.end();
         assert_eq!(reader.step(), Step::Ended);
-        assert_eq!(ring.counts().records, 11);
     }
 
     #[tokio::test]
     async fn a_reader_is_woken() {
-        let ring = Ring::new();
+        let ring = Ring::new(Counts::default());
         let mut reader = ring.reader();
         assert_eq!(reader.step(), Step::Empty);
         let waiting = tokio::spawn(async move {

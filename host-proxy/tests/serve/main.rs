@@ -212,7 +212,7 @@ async fn a_pod_is_served_from_apply_to_its_exit_code() {
     assert!(unconnected.is_some_and(|message| message.contains("--broker")));
     line(&mut proxy.stderr, "web: container app running (restart 1)").await;
     line(&mut proxy.stdout, "app | hello").await;
-    line(&mut proxy.stdout, "5 log records dropped in the enclave").await;
+    line(&mut proxy.stdout, "5 records were dropped in the enclave").await;
     line(&mut proxy.stdout, "app | one line").await;
 
     let mut client = TcpStream::connect(&open).await.expect("connected");

@@ -1,0 +1,169 @@
+//! Counters of the log path, for `/metrics`.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use manifest_sync::log_record::LogStream;
+
+use super::spool::{Spool, SpoolCounts};
+
+/// Containers told apart; a hostile enclave could name any number.
+const MAX_CONTAINERS: usize = 64;
+/// The name under which the others are counted.
+const OTHERS: &str = "(others)";
+
+/// What was counted until now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogCounts {
+    /// What the enclave sent.
+    pub received: Vec<Received>,
+    /// Records that the enclave dropped before anybody read them.
+    pub enclave_dropped: u64,
+    /// The spool.
+    pub spool: SpoolCounts,
+    /// The sinks.
+    pub sinks: Vec<SinkCounts>,
+}
+
+/// One output of one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Its container.
+    pub container: String,
+    /// `stdout` or `stderr`.
+    pub stream: &'static str,
+    /// Records.
+    pub records: u64,
+    /// Bytes of text.
+    pub bytes: u64,
+}
+
+/// One sink.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SinkCounts {
+    /// Its name.
+    pub sink: String,
+    /// Records that it took.
+    pub sent: u64,
+    /// Records that it was sent a second time, because it is not known whether it took them.
+    pub resent: u64,
+    /// Tries after the first.
+    pub retries: u64,
+    /// Batches that it refused for good.
+    pub errors: u64,
+    /// Records in them.
+    pub refused: u64,
+    /// Records that it will not get, because the spool was full.
+    pub dropped: u64,
+    /// Records that wait for it.
+    pub lag: u64,
+}
+
+/// Counters of one sink, which its thread writes.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) sent: AtomicU64,
+    pub(super) resent: AtomicU64,
+    pub(super) retries: AtomicU64,
+    pub(super) errors: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) accepted: AtomicU64,
+}
+
+pub(super) fn add(counter: &AtomicU64, number: u64) {
+    counter.fetch_add(number, Relaxed);
+}
+
+/// All counters; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Counts(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    received: Mutex<BTreeMap<(String, bool), (u64, u64)>>,
+    enclave_dropped: AtomicU64,
+    sinks: Mutex<Vec<(String, Arc<Tally>)>>,
+    spool: Mutex<Option<Arc<Spool>>>,
+}
+
+impl Counts {
+    /// Counts one record.
+    pub(super) fn received(&self, container: &str, stream: LogStream, bytes: usize) {
+        let mut received = self.0.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let error = stream == LogStream::Stderr;
+        let mut key = (container.to_owned(), error);
+        if received.len() >= 2 * MAX_CONTAINERS && !received.contains_key(&key) {
+            key.0 = OTHERS.to_owned();
+        }
+        let count = received.entry(key).or_default();
+        count.0 += 1;
+        count.1 += bytes as u64;
+    }
+
+    /// Counts records that the enclave dropped.
+    pub(super) fn enclave_dropped(&self, records: u64) {
+        add(&self.0.enclave_dropped, records);
+    }
+
+    /// Shows the counters of a spool.
+    pub(super) fn show_spool(&self, spool: &Arc<Spool>) {
+        *self.0.spool.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(spool));
+    }
+
+    /// Shows the counters of a sink; sinks are shown in the order of their numbers in the spool.
+    pub(super) fn show_sink(&self, name: &str) -> Arc<Tally> {
+        let tally = Arc::new(Tally::default());
+        let mut sinks = self.0.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        sinks.push((name.to_owned(), Arc::clone(&tally)));
+        tally
+    }
+
+    /// What was counted until now.
+    pub fn read(&self) -> LogCounts {
+        let received = self.0.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let received = received
+            .iter()
+            .map(|((container, error), (records, bytes))| Received {
+                container: container.clone(),
+                stream: if *error { "stderr" } else { "stdout" },
+                records: *records,
+                bytes: *bytes,
+            })
+            .collect();
+        let spool = self
+            .0
+            .spool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let sinks = self.0.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        let sinks = sinks
+            .iter()
+            .enumerate()
+            .map(|(number, (name, tally))| {
+                let (next, dropped) = spool.as_ref().map_or((0, 0), |spool| {
+                    let state = spool.state();
+                    let place = state.sinks.get(number);
+                    (state.next, place.map_or(0, |place| place.lost_total))
+                });
+                SinkCounts {
+                    sink: name.clone(),
+                    sent: tally.sent.load(Relaxed),
+                    resent: tally.resent.load(Relaxed),
+                    retries: tally.retries.load(Relaxed),
+                    errors: tally.errors.load(Relaxed),
+                    refused: tally.refused.load(Relaxed),
+                    dropped,
+                    lag: next.saturating_sub(tally.accepted.load(Relaxed)),
+                }
+            })
+            .collect();
+        LogCounts {
+            received,
+            enclave_dropped: self.0.enclave_dropped.load(Relaxed),
+            spool: spool.map(|spool| spool.counts()).unwrap_or_default(),
+            sinks,
+        }
+    }
+}

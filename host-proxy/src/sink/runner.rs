@@ -1,0 +1,240 @@
+//! One sink at work, on a thread of its own: takes batches from the spool, delivers them, tries again, keeps its place.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+use super::counts::{Tally, add};
+use super::item::{Batch, Body, Item, Origin};
+use super::output::{Output, Trouble};
+use super::progress::Progress;
+use super::reader::{Reader, Step};
+use super::spec::Spec;
+use super::spool::Spool;
+
+/// How long an idle sink sleeps at most.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// A sink and all that it needs.
+pub(super) struct Runner {
+    pub(super) spec: Spec,
+    pub(super) spool: Arc<Spool>,
+    pub(super) number: usize,
+    pub(super) reader: Reader,
+    pub(super) output: Output,
+    pub(super) progress: Progress,
+    pub(super) tally: Arc<Tally>,
+    /// What an earlier process has delivered and what it may have.
+    pub(super) earlier: Earlier,
+    pub(super) backoff: Backoff,
+    pub(super) stash: Option<(Arc<Origin>, Vec<Item>)>,
+    /// Whether the trouble that it is in was reported.
+    pub(super) troubled: bool,
+    /// Whether a refusal was reported.
+    pub(super) refusal_reported: bool,
+}
+
+/// Where an earlier process ended.
+#[derive(Debug, Default)]
+pub(super) struct Earlier {
+    /// Boot of the sequences.
+    pub(super) boot: String,
+    /// It has everything up to this one; 0 when places say so.
+    pub(super) has: u64,
+    /// It may have everything up to this one.
+    pub(super) may_have: u64,
+    /// It may have everything before this place.
+    pub(super) may_have_places: u64,
+}
+
+impl Earlier {
+    /// Removes what is delivered already, and marks what may be.
+    fn sort(&self, origin: &Origin, items: &mut Vec<Item>) -> u64 {
+        if self.boot != origin.boot {
+            return 0;
+        }
+        let sequence = |item: &Item| match &item.body {
+            Body::Record(record) => Some(record.sequence),
+            Body::Notice(_) => None,
+        };
+        // Gaps before the last record that it has are known there, too.
+        let has = |item: &Item| sequence(item).is_some_and(|sequence| sequence <= self.has);
+        if let Some(last) = items.iter().rposition(has) {
+            items.drain(..=last);
+        }
+        let mut marked = 0;
+        for item in items {
+            let sent = item.index < self.may_have_places
+                || sequence(item).is_some_and(|sequence| sequence <= self.may_have);
+            item.resent |= sent;
+            marked += u64::from(sent);
+        }
+        marked
+    }
+}
+
+impl Runner {
+    /// Delivers until the end of the spool.
+    pub(super) async fn run(mut self) {
+        while let Some(batch) = self.fill().await {
+            self.deliver(batch).await;
+            self.progress.sync();
+        }
+        self.output.finish();
+        self.progress.finish();
+    }
+
+    /// The next batch; `None` at the end.
+    async fn fill(&mut self) -> Option<Batch> {
+        let mut batch: Option<(Batch, usize, Instant)> = None;
+        loop {
+            let step = match self.stash.take() {
+                Some((origin, items)) => Step::Items(origin, items),
+                None => self.reader.step(),
+            };
+            match step {
+                Step::Items(origin, items) => {
+                    if batch.as_ref().is_some_and(|(batch, ..)| batch.origin != origin) {
+                        self.stash = Some((origin, items));
+                        return batch.map(|(batch, ..)| batch);
+                    }
+                    let items = self.sorted(&origin, items);
+                    if items.is_empty() {
+                        continue;
+                    }
+                    let (batch, weight, _) = batch.get_or_insert_with(|| {
+                        let items = Vec::new();
+                        (Batch { origin, items }, 0, Instant::now())
+                    });
+                    *weight += items.iter().map(Item::weight).sum::<usize>();
+                    batch.items.extend(items);
+                }
+                Step::Empty => {
+                    let patience = match &batch {
+                        Some((_, _, since)) => self.spec.batch_wait.saturating_sub(since.elapsed()),
+                        None => IDLE,
+                    };
+                    if patience.is_zero() {
+                        return batch.map(|(batch, ..)| batch);
+                    }
+                    self.progress.sync();
+                    self.reader.wait(patience).await;
+                }
+                Step::Ended => return batch.map(|(batch, ..)| batch),
+            }
+            if batch
+                .as_ref()
+                .is_some_and(|(_, weight, _)| *weight >= self.spec.batch_bytes)
+            {
+                return batch.map(|(batch, ..)| batch);
+            }
+        }
+    }
+
+    fn sorted(&mut self, origin: &Origin, mut items: Vec<Item>) -> Vec<Item> {
+        let end = items.last().map_or(0, |item| item.next);
+        let marked = self.earlier.sort(origin, &mut items);
+        add(&self.tally.resent, marked);
+        if items.is_empty() {
+            self.spool.release(self.number, end);
+        }
+        items
+    }
+
+    async fn deliver(&mut self, batch: Batch) {
+        let mut queue = VecDeque::from([batch]);
+        while let Some(mut batch) = queue.pop_front() {
+            while !batch.items.is_empty() {
+                self.progress.begin(&batch);
+                match self.output.deliver(&batch, &mut self.progress).await {
+                    Ok(delivered) => {
+                        let refused = delivered.refused.as_ref().map_or(0, |(records, _)| *records);
+                        add(&self.tally.sent, batch.records().saturating_sub(refused));
+                        if let Some((records, reason)) = delivered.refused {
+                            self.refuse(records, &reason);
+                        }
+                        self.progress.accept(&batch, delivered.accepted);
+                        self.spool.release(self.number, delivered.safe);
+                        self.well();
+                        break;
+                    }
+                    Err(Trouble::TooLarge { .. }) if batch.items.len() > 1 => {
+                        let half = batch.items.len() / 2;
+                        let items = batch.items.split_off(half);
+                        let origin = Arc::clone(&batch.origin);
+                        queue.push_front(Batch { origin, items });
+                    }
+                    Err(Trouble::TooLarge { reason } | Trouble::Refused { reason }) => {
+                        self.refuse(batch.records(), &reason);
+                        self.progress.accept(&batch, batch.end());
+                        self.spool.release(self.number, batch.end());
+                        self.backoff.reset();
+                        break;
+                    }
+                    Err(Trouble::Retry { reason, after, doubt }) => {
+                        self.trouble(&reason);
+                        self.take_back(&mut batch, doubt);
+                        let pause = self.backoff.next(after);
+                        tokio::time::sleep(pause).await;
+                        add(&self.tally.retries, 1);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Removes what was taken from a batch that was not taken as a whole, and adds what is in doubt again.
+    fn take_back(&mut self, batch: &mut Batch, doubt: Option<u64>) {
+        let (accepted, end) = (self.progress.mark().accepted, batch.end());
+        let taken = batch.items.partition_point(|item| item.next <= accepted);
+        let rest = batch.items.split_off(taken);
+        let sent = std::mem::replace(&mut batch.items, rest);
+        add(&self.tally.sent, sent.len() as u64);
+        let Some(doubt) = doubt else { return };
+        let start = batch.items.first().map_or(end, |item| item.index);
+        let mut again = self.reader.again(&batch.origin, doubt, start);
+        let before = again.iter().find_map(|item| match &item.body {
+            Body::Record(record) => Some(record.sequence.saturating_sub(1)),
+            Body::Notice(_) => None,
+        });
+        if let Some(first) = again.first().map(|item| item.index) {
+            self.progress.doubt(first, before);
+        }
+        again.append(&mut batch.items);
+        for item in again.iter_mut().filter(|item| item.index < end && !item.resent) {
+            item.resent = true;
+            add(&self.tally.resent, 1);
+        }
+        batch.items = again;
+    }
+
+    fn trouble(&mut self, reason: &str) {
+        if !self.troubled {
+            let reason = crate::table::escape(reason);
+            log::warn!("log sink {}: {reason}; trying again", self.spec.name);
+        }
+        self.troubled = true;
+    }
+
+    fn well(&mut self) {
+        if self.troubled {
+            log::warn!("log sink {}: it works again", self.spec.name);
+        }
+        self.troubled = false;
+        self.backoff.reset();
+    }
+
+    fn refuse(&mut self, records: u64, reason: &str) {
+        add(&self.tally.errors, 1);
+        add(&self.tally.refused, records);
+        if !self.refusal_reported {
+            let reason = crate::table::escape(reason);
+            log::warn!(
+                "log sink {}: {records} records are refused: {reason}; further refusals are only counted",
+                self.spec.name
+            );
+        }
+        self.refusal_reported = true;
+    }
+}

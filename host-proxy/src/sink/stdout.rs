@@ -1,0 +1,107 @@
+//! Standard output as a sink, by a thread of its own: a terminal that stands still (Ctrl-S) or a full pipe stops
+//! nothing else.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use super::cri;
+use super::item::{Batch, Body, Item, Notice};
+use super::output::Delivered;
+use super::spec::Format;
+use crate::logs::{Joiner, Line, Raw, Source};
+
+/// Standard output.
+pub(super) struct StdoutOutput {
+    format: Format,
+    raw: Raw,
+    joiner: Joiner,
+    width: usize,
+    open: bool,
+}
+
+impl StdoutOutput {
+    /// In this format. A terminal gets control characters escaped: it must not obey a container.
+    pub(super) fn new(format: Format) -> Self {
+        let raw = if std::io::stdout().is_terminal() {
+            Raw::No
+        } else {
+            Raw::Yes
+        };
+        Self {
+            format,
+            raw,
+            joiner: Joiner::default(),
+            width: 0,
+            open: true,
+        }
+    }
+
+    /// Prints a batch; of lines in pieces, those that are complete.
+    pub(super) fn deliver(&mut self, batch: &Batch) -> Delivered {
+        let mut out = Vec::with_capacity(64 << 10);
+        for item in &batch.items {
+            self.render(item, &mut out);
+        }
+        self.write(&out);
+        let safe = self.joiner.oldest().unwrap_or(batch.end());
+        Delivered {
+            accepted: safe,
+            safe,
+            refused: None,
+        }
+    }
+
+    /// Prints what is left of unfinished lines.
+    pub(super) fn finish(&mut self) {
+        let mut out = Vec::new();
+        for line in self.joiner.finish() {
+            self.line(&line, &mut out);
+        }
+        self.write(&out);
+    }
+
+    fn render(&mut self, item: &Item, out: &mut Vec<u8>) {
+        match (&item.body, self.format) {
+            (body, Format::Cri) => {
+                let start = out.len();
+                cri::render(body, out);
+                if self.raw == Raw::No {
+                    let line = out.split_off(start);
+                    out.extend_from_slice(crate::logs::escaped(&line).as_bytes());
+                }
+            }
+            (Body::Record(record), _) => {
+                if let Some(line) = self.joiner.join(item.index, record.clone()) {
+                    self.line(&line, out);
+                }
+            }
+            (Body::Notice(notice), _) => self.line(&notice_line(notice), out),
+        }
+    }
+
+    fn line(&mut self, line: &Line, out: &mut Vec<u8>) {
+        self.width = self.width.max(line.container.len());
+        out.extend(match self.format {
+            Format::Text => line.text(self.width, self.raw),
+            Format::Json | Format::Cri => line.json(),
+        });
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let mut out = std::io::stdout().lock();
+        // A closed pipe ends the printing, not the Pod: the rest goes nowhere.
+        if self.open && out.write_all(bytes).and_then(|()| out.flush()).is_err() {
+            log::warn!("standard output is closed: logs are not printed any more");
+            self.open = false;
+        }
+    }
+}
+
+/// A notice as a line between the others.
+pub(crate) fn notice_line(notice: &Notice) -> Line {
+    Line {
+        time_ms: notice.time_ns / 1_000_000,
+        container: notice.container.clone().unwrap_or_default(),
+        source: Source::System,
+        text: format!("-- {} --", notice.text()).into_bytes(),
+    }
+}
