@@ -135,7 +135,7 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
     let (wishes, requests) = mpsc::channel(WISHES);
     let (drained, logs_drained) = oneshot::channel();
     let counts = Counts::default();
-    let ring = Ring::new(counts.clone());
+    let ring = Ring::counting(counts.clone());
     let host = |error: io::Error| Failure::new(Exit::Host, error.to_string());
     let abandoned = signal::watch(wishes.clone()).map_err(host)?;
     let follower = follower(&work, &view, &ring, &counts, serving, drained).map_err(host)?;

@@ -22,6 +22,10 @@ fn main() {
             Command::new("/guest").arg("orphan").spawn().expect("a child");
         }
         ["flood"] => flood(),
+        ["count", lines, burst, pause] => {
+            let number = |text: &str| text.parse().expect("a number");
+            count(number(lines), number(burst), number(pause));
+        }
         ["echo", port] => echo(port.parse().expect("a port")),
         ["cat", path] => print!("{}", std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string())),
         ["cat-and-sleep", path] => {
@@ -85,6 +89,24 @@ fn flood() {
     }
     let mut out = std::io::stdout().lock();
     while out.write_all(&chunk).is_ok() {}
+}
+
+/// Numbered lines, `burst` at once, with pauses of so many milliseconds; then nothing more.
+fn count(lines: u64, burst: u64, pause: u64) {
+    let mut out = std::io::stdout().lock();
+    let mut chunk = Vec::new();
+    for line in 0..lines {
+        writeln!(chunk, "line {line:07}").expect("memory");
+        if (line + 1) % burst == 0 || line + 1 == lines {
+            out.write_all(&chunk).expect("a reader");
+            out.flush().expect("a reader");
+            chunk.clear();
+            std::thread::sleep(Duration::from_millis(pause));
+        }
+    }
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
 }
 
 fn echo(port: u16) {

@@ -11,7 +11,12 @@ use crate::system::{need, root};
 use crate::{build, eif, image, vm};
 
 /// What the end-to-end tests want of the machine: program and Debian package.
-const TOOLS: [(&str, &str); 2] = [("redis-cli", "redis-tools"), ("mmdebstrap", "mmdebstrap")];
+const TOOLS: [(&str, &str); 4] = [
+    ("redis-cli", "redis-tools"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("rsyslogd", "rsyslog"),
+    ("openssl", "openssl"),
+];
 /// A test that this machine cannot run says so with this word at the start of a line.
 const SKIPPED: &str = "SKIPPED";
 

@@ -29,8 +29,13 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// An empty ring, which shows the counters of the whole log path.
-    pub fn new(counts: Counts) -> Self {
+    /// An empty ring.
+    pub fn new() -> Self {
+        Self::counting(Counts::default())
+    }
+
+    /// An empty ring that shows these counters of the whole log path.
+    pub fn counting(counts: Counts) -> Self {
         Self {
             state: Arc::default(),
             changed: Arc::new(watch::Sender::new(())),
@@ -76,6 +81,12 @@ impl Ring {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -144,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_ring_is_bounded_and_says_what_was_lost() {
-        let ring = Ring::new(Counts::default());
+        let ring = Ring::new();
         ring.push(line(b"first".to_vec()));
         let mut reader = ring.reader();
         assert!(matches!(reader.step(), Step::Lines(lines, 0) if lines.len() == 1));
@@ -159,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_is_woken() {
-        let ring = Ring::new(Counts::default());
+        let ring = Ring::new();
         let mut reader = ring.reader();
         assert_eq!(reader.step(), Step::Empty);
         let waiting = tokio::spawn(async move {

@@ -212,7 +212,7 @@ fn runner(spec: &Spec, spool: &Arc<Spool>, places: &Path, counts: &Counts) -> io
         earlier,
         backoff: Backoff::default(),
         stash: None,
-        troubled: false,
+        trouble: None,
         refusal_reported: false,
     })
 }

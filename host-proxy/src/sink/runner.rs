@@ -15,6 +15,8 @@ use super::spool::Spool;
 
 /// How long an idle sink sleeps at most.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long another trouble waits to be reported: it may be the same in other words.
+const REPORT: Duration = Duration::from_secs(10);
 
 /// A sink and all that it needs.
 pub(super) struct Runner {
@@ -29,8 +31,8 @@ pub(super) struct Runner {
     pub(super) earlier: Earlier,
     pub(super) backoff: Backoff,
     pub(super) stash: Option<(Arc<Origin>, Vec<Item>)>,
-    /// Whether the trouble that it is in was reported.
-    pub(super) troubled: bool,
+    /// The trouble that it is in, as it was last reported, and when.
+    pub(super) trouble: Option<(String, Instant)>,
     /// Whether a refusal was reported.
     pub(super) refusal_reported: bool,
 }
@@ -173,7 +175,7 @@ impl Runner {
                         break;
                     }
                     Err(Trouble::Retry { reason, after, doubt }) => {
-                        self.trouble(&reason);
+                        self.report(&reason);
                         self.take_back(&mut batch, doubt);
                         let pause = self.backoff.next(after);
                         tokio::time::sleep(pause).await;
@@ -209,19 +211,20 @@ impl Runner {
         batch.items = again;
     }
 
-    fn trouble(&mut self, reason: &str) {
-        if !self.troubled {
-            let reason = crate::table::escape(reason);
-            log::warn!("log sink {}: {reason}; trying again", self.spec.name);
+    fn report(&mut self, reason: &str) {
+        let known = self.trouble.as_ref();
+        if known.is_some_and(|(reported, when)| reported == reason || when.elapsed() < REPORT) {
+            return;
         }
-        self.troubled = true;
+        let shown = crate::table::escape(reason);
+        log::warn!("log sink {}: {shown}; trying again", self.spec.name);
+        self.trouble = Some((reason.to_owned(), Instant::now()));
     }
 
     fn well(&mut self) {
-        if self.troubled {
+        if self.trouble.take().is_some() {
             log::warn!("log sink {}: it works again", self.spec.name);
         }
-        self.troubled = false;
         self.backoff.reset();
     }
 

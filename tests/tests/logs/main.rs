@@ -1,0 +1,302 @@
+//! Log sinks, end to end: a Pod that counts, the real `host-proxy`, which is killed again and again, and the real
+//! rsyslog of the Debian archive or a server of the tests. Every line arrives once, or is counted.
+//!
+//! `CLOISTER_LOG_LINES` and `CLOISTER_LOG_CONTAINERS` make the first test larger: 1000000 and 20 take some minutes.
+
+mod http;
+mod rsyslog;
+mod server;
+mod tally;
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tests::{Product, Up, guest, pod, product, wait_for};
+
+use rsyslog::{Rsyslog, free_port};
+use tally::{Tally, read_syslog};
+
+/// How often `host-proxy` is killed.
+const KILLS: u64 = 5;
+
+/// A Pod whose containers `c0`, `c1`, … write `lines` numbered lines each.
+fn counting(containers: u64, lines: u64, burst: u64, pause_ms: u64) -> Value {
+    let words = [lines, burst, pause_ms].map(|number| number.to_string());
+    let all: Vec<Value> = (0..containers)
+        .map(|index| guest(&format!("c{index}"), &["count", &words[0], &words[1], &words[2]]))
+        .collect();
+    pod(json!({"containers": all, "terminationGracePeriodSeconds": 0}))
+}
+
+/// `host-proxy up` with these sinks; none of them is standard output.
+fn up(product: &Product, pod: Value, flags: &[String]) -> Up {
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    Up::start(product, &[pod], &flags)
+}
+
+fn flags(spool: &Path, spool_bytes: &str, sinks: &[String]) -> Vec<String> {
+    let mut flags = vec!["--log-spool".to_owned(), spool.display().to_string()];
+    flags.extend(["--log-spool-bytes".to_owned(), spool_bytes.to_owned()]);
+    for sink in sinks {
+        flags.extend(["--log-sink".to_owned(), sink.clone()]);
+    }
+    flags
+}
+
+fn start_again(up: &mut Up, flags: &[String]) {
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    up.start_again(&flags);
+}
+
+/// Stops the Pod at once.
+fn stop(mut up: Up) {
+    up.signal(Signal::SIGTERM);
+    up.wait();
+}
+
+/// The value of a series of `/metrics`, by the beginning of its line; 0 when there is none, or no proxy yet.
+fn metric(up: &Up, series: &str) -> u64 {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = UnixStream::connect(up.state().join("proxy.sock"))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = ask().unwrap_or_default();
+    let line = answer.lines().find(|line| line.starts_with(series));
+    line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok())
+        .unwrap_or(0)
+}
+
+fn number_of(name: &str, default: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given.map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// The files that the kubelet's layout has for one container, oldest first.
+fn files_of(directory: &Path, container: &str) -> Vec<PathBuf> {
+    let pods = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = pods
+        .flat_map(|pod| std::fs::read_dir(pod.path().join(container)))
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    // `0.log` is the newest and sorts before `0.log.DATE`.
+    files.sort_by_key(|path| {
+        (
+            path.extension().is_some_and(|extension| extension == "log"),
+            path.clone(),
+        )
+    });
+    files
+}
+
+#[test]
+fn a_proxy_that_is_killed_loses_and_doubles_nothing() {
+    let Some(product) = product() else { return };
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let Some(server) = Rsyslog::start(scratch.path(), free_port()) else {
+        return;
+    };
+    let containers = number_of("CLOISTER_LOG_CONTAINERS", 5);
+    let total = number_of("CLOISTER_LOG_LINES", 50_000);
+    let lines = total / containers;
+    let files = scratch.path().join("pods");
+    let sinks = [
+        format!("syslog+tcp://127.0.0.1:{}", server.port()),
+        format!("file:{},max-size=128Ki,max-files=1000", files.display()),
+    ];
+    let flags = flags(&scratch.path().join("spool"), "256Mi", &sinks);
+    let mut up = up(&product, counting(containers, lines, 100, 50), &flags);
+    for kill in 1..=KILLS {
+        wait_for("more lines", || {
+            (server.lines() >= kill * total / (KILLS + 1)).then_some(())
+        });
+        up.signal(Signal::SIGKILL);
+        up.wait();
+        start_again(&mut up, &flags);
+    }
+    let tally: Tally = wait_for("every line", || {
+        (server.lines() >= total)
+            .then(|| read_syslog(&server.output()))
+            .filter(|tally| tally.distinct() + tally.dropped() >= total)
+    });
+    println!(
+        "{total} lines of {containers} containers, {KILLS} kills: {} distinct, {} dropped and counted, {} marked as sent again, {} doubled",
+        tally.distinct(),
+        tally.dropped(),
+        tally.resent,
+        tally.doubled
+    );
+    assert_eq!(tally.distinct() + tally.dropped(), total);
+    assert_eq!(tally.doubled_unmarked, 0, "whatever comes twice says so");
+    if tally.dropped() == 0 {
+        for container in 0..containers {
+            let name = format!("c{container}");
+            assert_eq!(tally.lines[&name], (0..lines).collect(), "{name}");
+            // The files have it exactly once, in order.
+            let numbers = wait_for("the files", || {
+                let numbers: Vec<u64> = files_of(&files, &name)
+                    .iter()
+                    .flat_map(|path| tally::read_cri(path))
+                    .collect();
+                (numbers.len() as u64 >= lines).then_some(numbers)
+            });
+            assert_eq!(numbers, (0..lines).collect::<Vec<_>>(), "{name}");
+        }
+    }
+    stop(up);
+}
+
+#[test]
+fn an_outage_costs_nothing_while_the_spool_holds_out() {
+    let Some(product) = product() else { return };
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let port = free_port();
+    if !Rsyslog::is_there() {
+        return;
+    }
+    let sinks = [format!("syslog+tcp://127.0.0.1:{port}")];
+    let flags = flags(&scratch.path().join("spool"), "64Mi", &sinks);
+    let up = up(&product, counting(2, 10_000, 100, 20), &flags);
+    wait_for("lines that wait", || {
+        (metric(&up, "cloister_log_sink_lag_records") > 4000
+            && metric(&up, "cloister_log_sink_retries_total") > 0)
+            .then_some(())
+    });
+    let server = Rsyslog::start(scratch.path(), port).expect("it is there");
+    wait_for("the first lines", || (server.lines() > 5000).then_some(()));
+    // The server dies with whatever it had not read yet.
+    server.kill();
+    let server = Rsyslog::start(scratch.path(), port).expect("it is there");
+    let tally = wait_for("every line", || {
+        Some(read_syslog(&server.output())).filter(|tally| tally.distinct() >= 20_000)
+    });
+    assert_eq!(tally.dropped(), 0);
+    assert_eq!(tally.doubled_unmarked, 0, "whatever comes twice says so");
+    for lines in tally.lines.values() {
+        assert_eq!(*lines, (0..10_000).collect());
+    }
+    stop(up);
+}
+
+#[test]
+fn a_full_spool_drops_the_oldest_and_says_exactly_how_many_of_whom() {
+    let Some(product) = product() else { return };
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let port = free_port();
+    if !Rsyslog::is_there() {
+        return;
+    }
+    let sinks = [format!("syslog+tcp://127.0.0.1:{port},batch-bytes=4Ki")];
+    let flags = flags(&scratch.path().join("spool"), "256Ki", &sinks);
+    let up = up(&product, counting(3, 10_000, 100, 5), &flags);
+    wait_for("all lines, most of them too many", || {
+        let received = (0..3)
+            .map(|index| {
+                let series =
+                    format!("cloister_log_records_total{{container=\"c{index}\",stream=\"stdout\"}}");
+                metric(&up, &series)
+            })
+            .sum::<u64>();
+        (received == 30_000).then_some(())
+    });
+    let dropped = metric(&up, "cloister_log_sink_dropped_records_total");
+    assert!(dropped > 10_000, "{dropped}");
+    assert_eq!(metric(&up, "cloister_log_dropped_records_total"), 0);
+    assert!(metric(&up, "cloister_log_spool_bytes") <= 256 << 10);
+    let server = Rsyslog::start(scratch.path(), port).expect("it is there");
+    let tally = wait_for("every line or its absence", || {
+        Some(read_syslog(&server.output())).filter(|tally| tally.distinct() + tally.dropped() >= 30_000)
+    });
+    for (container, lines) in &tally.lines {
+        let missing = tally.dropped.get(container).copied().unwrap_or(0);
+        assert_eq!(lines.len() as u64 + missing, 10_000, "{container}");
+        assert!(lines.contains(&9999), "the newest are kept");
+    }
+    assert_eq!(tally.dropped(), dropped);
+    stop(up);
+}
+
+#[test]
+fn a_torn_spool_is_mended_from_the_enclave() {
+    let Some(product) = product() else { return };
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let (spool, files) = (scratch.path().join("spool"), scratch.path().join("pods"));
+    // Nobody is there: everything stays in the spool.
+    let nobody = [format!("syslog+tcp://127.0.0.1:{}", free_port())];
+    let mut up = up(
+        &product,
+        counting(1, 2000, 100, 5),
+        &flags(&spool, "64Mi", &nobody),
+    );
+    wait_for("all lines", || {
+        (metric(&up, "cloister_log_records_total") == 2000).then_some(())
+    });
+    up.signal(Signal::SIGKILL);
+    up.wait();
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(&spool)
+        .expect("the spool")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "segment"))
+        .collect();
+    segments.sort();
+    let last = segments.pop().expect("a segment");
+    let length = std::fs::metadata(&last).expect("metadata").len();
+    let file = std::fs::File::options()
+        .write(true)
+        .open(&last)
+        .expect("the segment");
+    file.set_len(length - 5).expect("torn");
+    let sink = [format!("file:{}", files.display())];
+    start_again(&mut up, &flags(&spool, "64Mi", &sink));
+    wait_for("every line in the file", || {
+        let numbers: Vec<u64> = files_of(&files, "c0")
+            .iter()
+            .flat_map(|path| tally::read_cri(path))
+            .collect();
+        (numbers == (0..2000).collect::<Vec<_>>()).then_some(())
+    });
+    assert!(metric(&up, "cloister_log_spool_torn_bytes_total") > 0);
+    stop(up);
+}
+
+#[test]
+fn a_sink_that_stands_still_stops_no_other() {
+    let Some(product) = product() else { return };
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let files = scratch.path().join("pods");
+    // It accepts and never reads.
+    let deaf = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = deaf.local_addr().expect("an address").port();
+    let sinks = [
+        format!("syslog+tcp://127.0.0.1:{port}"),
+        format!("file:{}", files.display()),
+    ];
+    let up = up(
+        &product,
+        counting(4, 30_000, 1000, 2),
+        &flags(&scratch.path().join("spool"), "64Mi", &sinks),
+    );
+    let lag = |sink: &str| metric(&up, &format!("cloister_log_sink_lag_records{{sink=\"{sink}\"}}"));
+    wait_for("every line in the files", || {
+        let files = ["c0", "c1", "c2", "c3"].map(|container| files_of(&files, container));
+        let numbers = files
+            .iter()
+            .flatten()
+            .map(|path| tally::read_cri(path).len() as u64);
+        // The enclave's rings may overflow, too: nobody waits for the host.
+        let lost = metric(&up, "cloister_log_dropped_records_total");
+        (numbers.sum::<u64>() + lost == 120_000).then_some(())
+    });
+    wait_for("no line that waits for the files", || {
+        (lag("file") == 0).then_some(())
+    });
+    assert!(lag("syslog") > 0);
+    stop(up);
+}
