@@ -16,6 +16,7 @@ pub(crate) struct Product {
     pub(crate) init: PathBuf,
     pub(crate) proxy: PathBuf,
     pub(crate) broker: PathBuf,
+    pub(crate) verify: PathBuf,
 }
 
 /// Makes sure that the toolchain has the static target. `rust-toolchain.toml` names it, but rustup installs it by itself
@@ -55,22 +56,12 @@ pub(crate) fn product() -> Result<Product> {
         let to = directory().join(name);
         install(&root().join("target/release").join(name), &to).map(|()| to)
     };
-    installed("cloister-verify")?;
     Ok(Product {
         init,
         proxy: installed("host-proxy")?,
         broker: installed("cloister-broker")?,
+        verify: installed("cloister-verify")?,
     })
-}
-
-/// Builds `cloister-broker` into `target/cloister`, in a call of its own: no other program has its features.
-pub(crate) fn broker() -> Result<PathBuf> {
-    let what = ["build", "--locked", "--release", "--package", "attest"];
-    let broker = ["--features", "broker", "--bin", "cloister-broker"];
-    run("cargo", &[&what[..], &broker].concat())?;
-    let to = directory().join("cloister-broker");
-    install(&root().join("target/release/cloister-broker"), &to)?;
-    Ok(to)
 }
 
 /// Builds `cloister-init` into `target/cloister`, the same bytes wherever the sources and the registry are.

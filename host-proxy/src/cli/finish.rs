@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use super::machine::Kind;
 use super::parse::{Flags, UsageError};
-use super::{Command, Inspect, LogFormat, Output, Publish, Serve, Serving, Sign, Source, Up, Verb};
+use super::{
+    Command, Image, Inspect, LogFormat, Output, Print, Publish, Serve, Serving, Sign, Source, Up, Verb,
+};
 
 /// Port of the read-only HTTP server.
 const HTTP_PORT: u16 = 9090;
@@ -58,6 +60,36 @@ impl Flags {
         }
     }
 
+    /// What `inspect` prints.
+    fn print(&mut self, verb: Verb) -> Print {
+        let report = Print::Report(self.output.unwrap_or(Output::Table));
+        if verb != Verb::Inspect {
+            return report;
+        }
+        let images = (self.measurements.take(), self.machine.init.take());
+        if !self.broker_policy {
+            if images != (None, None) {
+                self.mistakes
+                    .push("--measurements and --init go with --broker-policy".to_owned());
+            }
+            return report;
+        }
+        if self.policy.is_none() {
+            self.mistakes
+                .push("--broker-policy needs --policy: the broker asks who may say what runs".to_owned());
+        }
+        match images {
+            (Some(measured), None) => Print::BrokerPolicy(Image::Measured(measured)),
+            (None, Some(init)) => Print::BrokerPolicy(Image::Local(init)),
+            _ => {
+                let mistake = "--broker-policy needs the image: --measurements FILE (as `cargo xtask eif` writes it), or \
+                               --init PATH for the local back-end";
+                self.mistakes.push(mistake.to_owned());
+                report
+            }
+        }
+    }
+
     pub(super) fn finish(mut self, verb: Verb) -> Result<Command, UsageError> {
         let source = self.source(verb);
         match verb {
@@ -78,6 +110,7 @@ impl Flags {
         if verb == Verb::Up {
             self.machine.policy = self.policy.take();
         }
+        let print = self.print(verb);
         let backend = std::mem::take(&mut self.machine).finish(kind, &mut self.mistakes);
         let (ingress, http, format) = match verb {
             Verb::Serve => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, LogFormat::Json),
@@ -145,6 +178,7 @@ impl Flags {
                 keys: self.keys,
                 application: self.application,
                 generation: self.generation,
+                broker_key: self.broker_key,
                 out: self.out,
             }),
             Verb::Inspect => Command::Inspect(Inspect {
@@ -152,7 +186,7 @@ impl Flags {
                 images,
                 policy: self.policy,
                 keys: self.keys,
-                output: self.output.unwrap_or(Output::Table),
+                print,
             }),
         })
     }

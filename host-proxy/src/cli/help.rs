@@ -155,6 +155,8 @@ Options:
                                takes bundles for its own application only
       --generation N           sets spec.generation of the EnclavePolicy: higher for each release, so that a
                                policy's minGeneration can refuse old ones
+      --broker-key FILE        sets parameters.brokerKey of SecretProviderClasses that have none: the public key (PEM)
+                               that `cloister-broker public-key` prints
       --out FILE               where the envelope goes (default: standard output)
   -h, --help                   print this text
 
@@ -178,6 +180,10 @@ Options:
                                take the bundle, and predicts PCR16
       --key FILE               public key (PEM, from openssl or cosign) to check signatures with; repeatable
   -o, --output FORMAT          table (default), json or yaml
+      --broker-policy          instead: print a policy for cloister-broker that gives this bundle's secrets to enclaves
+                               of this image and policy (needs --policy, and --measurements or --init)
+      --measurements FILE      the image, as `cargo xtask eif --measurements FILE` describes it
+      --init PATH              the cloister-init of the local back-end, instead of an image
   -h, --help                   print this text
 
 PCR16 is who may say what runs (needs --policy), PCR17 the bundle. Both mean something together with the image's

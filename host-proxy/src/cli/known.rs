@@ -58,10 +58,22 @@ pub(super) fn long_flags(verb: Verb) -> &'static [&'static str] {
             "key",
             "application",
             "generation",
+            "broker-key",
             "out",
             "help",
         ],
-        Verb::Inspect => &["file", "bundle", "images", "policy", "key", "output", "help"],
+        Verb::Inspect => &[
+            "file",
+            "bundle",
+            "images",
+            "policy",
+            "key",
+            "output",
+            "broker-policy",
+            "measurements",
+            "init",
+            "help",
+        ],
     }
 }
 

@@ -142,6 +142,8 @@ pub struct Sign {
     pub application: Option<String>,
     /// Sets the generation of the bundle.
     pub generation: Option<u64>,
+    /// Sets the broker's key, a public one in PEM, of classes that have none.
+    pub broker_key: Option<PathBuf>,
     /// Where the envelope goes; `None`: standard output.
     pub out: Option<PathBuf>,
 }
@@ -157,8 +159,26 @@ pub struct Inspect {
     pub policy: Option<PathBuf>,
     /// Public keys to check signatures with, beside those of the policy.
     pub keys: Vec<PathBuf>,
-    /// How to print it.
-    pub output: Output,
+    /// What to print.
+    pub print: Print,
+}
+
+/// What `inspect` prints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Print {
+    /// What it found out.
+    Report(Output),
+    /// A policy for a secret service that gives this bundle's secrets to enclaves of this image, under this policy.
+    BrokerPolicy(Image),
+}
+
+/// What an enclave is started from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Image {
+    /// Measurements as `cargo xtask eif` and `nitro-cli build-enclave` print them.
+    Measured(PathBuf),
+    /// The `cloister-init` of the local back-end.
+    Local(PathBuf),
 }
 
 /// Options of `up`.

@@ -105,6 +105,9 @@ pub(super) struct Flags {
     pub(super) policy: Option<PathBuf>,
     pub(super) application: Option<String>,
     pub(super) generation: Option<u64>,
+    pub(super) broker_key: Option<PathBuf>,
+    pub(super) broker_policy: bool,
+    pub(super) measurements: Option<PathBuf>,
     pub(super) out: Option<PathBuf>,
 }
 
@@ -168,6 +171,7 @@ impl Flags {
             "help" => self.help = true,
             "watch" => self.watch = true,
             "follow" => self.follow = true,
+            "broker-policy" => self.broker_policy = true,
             "debug-mode" => self.machine.debug = true,
             _ => match parser.value() {
                 Ok(value) => {
@@ -192,6 +196,8 @@ impl Flags {
             "key" => self.keys.push(value.into()),
             "policy" => self.policy = Some(value.into()),
             "out" => self.out = Some(value.into()),
+            "broker-key" => self.broker_key = Some(value.into()),
+            "measurements" => self.measurements = Some(value.into()),
             "application" => self.application = Some(text),
             "generation" => {
                 let generation = text.parse().ok().filter(|number| *number <= MAX_GENERATION);

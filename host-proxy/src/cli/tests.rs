@@ -1,7 +1,7 @@
 //! Command lines and what becomes of them.
 
 use super::*;
-use crate::cli::{Backend, Serve, Source, Up};
+use crate::cli::{Backend, Image, Print, Serve, Source, Up};
 
 fn run(line: &str) -> Result<Command, UsageError> {
     parse(line.split_whitespace().map(OsString::from))
@@ -212,7 +212,25 @@ fn sign_and_inspect() {
         panic!("not inspect")
     };
     assert_eq!(inspect.source, Source::Bundle(PathBuf::from("web.bundle")));
-    assert_eq!(inspect.output, Output::Json);
+    assert_eq!(inspect.print, Print::Report(Output::Json));
+    let Ok(Command::Inspect(inspect)) =
+        run("inspect web.bundle --policy p.json --broker-policy --init /init")
+    else {
+        panic!("not inspect")
+    };
+    assert_eq!(inspect.print, Print::BrokerPolicy(Image::Local("/init".into())));
+    assert_eq!(
+        mistakes("inspect web.bundle --broker-policy"),
+        [
+            "--broker-policy needs --policy: the broker asks who may say what runs",
+            "--broker-policy needs the image: --measurements FILE (as `cargo xtask eif` writes it), or --init PATH for \
+             the local back-end",
+        ]
+    );
+    assert_eq!(
+        mistakes("inspect web.bundle --measurements pcrs.json"),
+        ["--measurements and --init go with --broker-policy"]
+    );
     assert_eq!(mistakes("inspect a b"), ["unexpected argument `b`"]);
     assert_eq!(
         mistakes("inspect"),

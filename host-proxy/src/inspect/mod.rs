@@ -1,6 +1,7 @@
 //! `inspect`: what a bundle is, who signed it, whether a policy takes it, and the PCRs that it will leave. The verdict is
 //! that of `manifest_sync::trust`, the same code that the enclave runs.
 
+mod broker_policy;
 mod report;
 mod secrets;
 #[cfg(test)]
@@ -18,7 +19,7 @@ use manifest_sync::trust::policy::{MAX_BYTES as MAX_POLICY_BYTES, Signer};
 pub use report::{Report, Subject};
 pub use secrets::{ClassReport, ObjectReport, SyncedReport, UseReport};
 
-use crate::cli::{Inspect, Output, Source};
+use crate::cli::{Inspect, Output, Print, Source};
 use crate::exit::{Exit, Failure};
 use crate::table::escape;
 use crate::{bundle, file, run, source};
@@ -50,8 +51,15 @@ pub fn inspect(inspect: &Inspect) -> Result<Exit, Failure> {
         policy: policy.as_ref(),
         keys: &keys,
     });
+    let output = match &inspect.print {
+        Print::Report(output) => *output,
+        Print::BrokerPolicy(image) => {
+            let policy = broker_policy::of(&report, image, inspect.policy.as_deref())?;
+            return run::print(&policy);
+        }
+    };
     let garbled = |error: &dyn std::fmt::Display| Failure::new(Exit::Host, format!("cannot print: {error}"));
-    let printed = match inspect.output {
+    let printed = match output {
         Output::Table => text::text(&report),
         Output::Json => serde_json::to_string_pretty(&report).map_err(|error| garbled(&error))? + "\n",
         Output::Yaml => serde_norway::to_string(&report).map_err(|error| garbled(&error))?,

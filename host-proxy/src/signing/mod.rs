@@ -74,6 +74,9 @@ fn unsigned(sign: &Sign) -> Result<Envelope, Failure> {
             for line in stamp::stamp(&mut items, sign.application.as_deref(), sign.generation) {
                 say(&line);
             }
+            if let Some(path) = &sign.broker_key {
+                stamp::broker_key(&mut items, &file::read_text(path, MAX_KEY_FILE)?);
+            }
             let loaded = source::bundle(items, sign.images.as_deref())?;
             for (written, resolved) in &loaded.resolved {
                 say(&format!("{} is {}", escape(written), escape(resolved)));

@@ -1,4 +1,5 @@
-//! Application and generation of a release, written into the EnclavePolicy before it is signed. What is not as it should
+//! What is known only when a release is signed: its application and generation, written into the EnclavePolicy, and the
+//! broker's key, written into its SecretProviderClasses. What is not as it should
 //! be in the objects is left to their validation.
 
 use serde_json::{Value, json};
@@ -51,6 +52,16 @@ pub(super) fn stamp(
         }
     }
     said
+}
+
+/// Sets the broker's key of every class that has none.
+pub(super) fn broker_key(items: &mut [Value], key: &str) {
+    let is_class = |item: &&mut Value| item.get("kind").is_some_and(|kind| kind == "SecretProviderClass");
+    for class in items.iter_mut().filter(is_class) {
+        if let Some(Value::Object(parameters)) = class.pointer_mut("/spec/parameters") {
+            parameters.entry("brokerKey").or_insert_with(|| key.into());
+        }
+    }
 }
 
 fn is_policy(item: &Value) -> bool {

@@ -101,6 +101,15 @@ impl Enclave {
     }
 }
 
+/// PCR0, 1 and 2 of a local enclave, hexadecimal.
+///
+/// # Errors
+/// `init`, the `cloister-init` binary, cannot be read.
+pub fn measurements(init: &Path, policy: &[u8]) -> io::Result<[String; 3]> {
+    let values = security_module::measure(&fs::read(init)?, &configuration()?, policy);
+    Ok(values.map(|value| manifest_sync::digest::hex(&value)))
+}
+
 /// The configuration of every local enclave, as it is measured and placed in the root.
 fn configuration() -> io::Result<Vec<u8>> {
     let configuration = EnclaveConfig {
