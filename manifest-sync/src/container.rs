@@ -7,7 +7,7 @@ use crate::plan::{
     RuleOperator, SecurityPlan, VolumePlan, VolumeSource,
 };
 use crate::pod::{label, named, policy, relative, unique};
-use crate::resources;
+use crate::{probe, resources};
 
 /// Reads one entry of a list of containers: the entry, the Pod's `securityContext`, its `fsGroup`, its volumes.
 pub(crate) type Read = fn(&Node<'_>, Option<&Node<'_>>, Option<u32>, &[VolumePlan]) -> Option<ContainerPlan>;
@@ -56,12 +56,12 @@ pub(crate) fn container(
             "terminationMessagePath",
             "terminationMessagePolicy",
             "resources",
-        ],
-        &["imagePullPolicy"],
-        &[
             "livenessProbe",
             "readinessProbe",
             "startupProbe",
+        ],
+        &["imagePullPolicy"],
+        &[
             "lifecycle",
             "stdin",
             "stdinOnce",
@@ -148,6 +148,7 @@ pub(crate) fn container(
             .unwrap_or_else(|| "/dev/termination-log".into()),
         termination_message_from_logs: fallback,
         resources,
+        probes: probe::probes(node),
         image: image?,
         image_digest: image_digest?,
     })

@@ -24,6 +24,7 @@ pub mod pem;
 pub mod plan;
 mod pod;
 mod pod_volume;
+pub mod probe;
 pub mod protocol;
 pub mod quantity;
 pub mod reject;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::data::Data;
 use crate::digest::{BundleDigest, Digest};
+use crate::probe::Probes;
 use crate::resources::ResourcesPlan;
 use crate::secret_class::SecretClassPlan;
 
@@ -133,6 +134,8 @@ pub struct ContainerPlan {
     pub termination_message_from_logs: bool,
     /// `resources`.
     pub resources: ResourcesPlan,
+    /// `startupProbe`, `livenessProbe`, `readinessProbe`.
+    pub probes: Probes,
 }
 
 /// One `envFrom` entry.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use manifest_sync::data::{Objects, Released};
 use manifest_sync::env;
 use manifest_sync::plan::{Plan, RestartPolicy};
+use manifest_sync::probe::{PortRef, ProbeHandler};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -101,12 +102,10 @@ fn brackets_without_end_are_refused_at_once() {
 #[test]
 fn every_mistake_is_reported_at_once_with_its_path() {
     let mut bad = pod();
-    bad["spec"]["containers"][0]["livenessProbe"] = json!({"httpGet": {"port": 80}});
     bad["spec"]["containers"][0]["imagePulPolicy"] = json!("Always");
     bad["spec"]["containers"][0]["ports"] = json!([{"containerPort": "80"}]);
     bad["spec"]["initContainers"] = json!([{"name": "i", "image": "i", "livenessProbe": {"exec": {}}}]);
     let words = [
-        "spec.containers[0].livenessProbe",
         "spec.containers[0].imagePulPolicy",
         "spec.containers[0].ports[0].containerPort",
         "spec.initContainers[0].image",
@@ -289,5 +288,90 @@ fn lc_284_a_deadline_is_at_least_a_second() {
             &with("/spec/activeDeadlineSeconds", wrong),
             &["spec.activeDeadlineSeconds"],
         );
+    }
+}
+
+#[test]
+fn probes_get_kubernetes_defaults() {
+    let (plan, _) = accepted(&with(
+        "/spec/containers/0/livenessProbe",
+        json!({"httpGet": {"port": "web"}, "timeoutSeconds": 0, "periodSeconds": 0}),
+    ));
+    let probe = plan.containers[0].probes.liveness.as_ref().expect("a probe");
+    assert_eq!(
+        (
+            probe.initial_delay_seconds,
+            probe.timeout_seconds,
+            probe.period_seconds
+        ),
+        (0, 1, 10)
+    );
+    assert_eq!((probe.success_threshold, probe.failure_threshold), (1, 3));
+    let ProbeHandler::HttpGet(get) = &probe.handler else {
+        panic!("{probe:?}");
+    };
+    assert_eq!(
+        (get.path.as_str(), &get.port),
+        ("/", &PortRef::Name("web".to_owned()))
+    );
+}
+
+#[test]
+fn probes_are_validated_as_kubernetes_does() {
+    let exec = json!({"command": ["true"]});
+    for (field, probe, words) in [
+        ("livenessProbe", json!({}), "exactly one"),
+        (
+            "livenessProbe",
+            json!({"exec": exec, "tcpSocket": {"port": 1}}),
+            "exactly one",
+        ),
+        (
+            "livenessProbe",
+            json!({"exec": exec, "successThreshold": 2}),
+            "livenessProbe.successThreshold",
+        ),
+        (
+            "startupProbe",
+            json!({"exec": exec, "periodSeconds": -1}),
+            "startupProbe.periodSeconds",
+        ),
+        (
+            "startupProbe",
+            json!({"exec": {"command": []}}),
+            "startupProbe.exec.command",
+        ),
+        (
+            "readinessProbe",
+            json!({"exec": exec, "terminationGracePeriodSeconds": 1}),
+            "readinessProbes",
+        ),
+        (
+            "livenessProbe",
+            json!({"exec": exec, "terminationGracePeriodSeconds": 0}),
+            "out of range",
+        ),
+        (
+            "readinessProbe",
+            json!({"tcpSocket": {"port": 0}}),
+            "tcpSocket.port",
+        ),
+        (
+            "readinessProbe",
+            json!({"tcpSocket": {"port": 1, "host": "example.org"}}),
+            "tcpSocket.host",
+        ),
+        (
+            "readinessProbe",
+            json!({"httpGet": {"port": 1, "scheme": "HTTPS"}}),
+            "not supported",
+        ),
+        (
+            "readinessProbe",
+            json!({"httpGet": {"port": 1, "httpHeaders": [{"name": "a", "value": "b\r\nc: d"}]}}),
+            "control characters",
+        ),
+    ] {
+        refused(&with(&format!("/spec/containers/0/{field}"), probe), &[words]);
     }
 }

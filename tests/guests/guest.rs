@@ -41,6 +41,16 @@ fn main() {
             forever();
         }
         ["attest-flood", socket, count] => attest_flood(socket, count.parse().expect("a number")),
+        ["exists", path] => std::process::exit(i32::from(std::fs::metadata(path).is_err())),
+        ["healthy-for", milliseconds, path] => healthy_for(milliseconds.parse().expect("a number"), path),
+        ["http", port] => http(port.parse().expect("a port")),
+        ["hang-with-child", word] => {
+            println!("hanging");
+            Command::new("/guest").args(["hang-with-child", "child-of", word]).spawn().expect("a child");
+            forever();
+        }
+        ["hang-with-child", "child-of", _word] => forever(),
+        ["who"] => who(),
         ["stamp"] => stamp(),
         ["inspect"] => inspect(),
         ["cgroup"] => cgroup(),
@@ -60,6 +70,60 @@ fn forever() {
     loop {
         std::thread::sleep(Duration::from_secs(3600));
     }
+}
+
+/// Healthy for a while, then not.
+fn healthy_for(milliseconds: u64, path: &str) {
+    std::fs::write(path, "ok").expect("a writable file");
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    std::fs::remove_file(path).expect("our file");
+    forever();
+}
+
+/// Answers `/redirect` with a way to `/`, `/elsewhere` with a way out, `/broken` with 500, and everything else with 200.
+fn http(port: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
+    println!("ready");
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else { continue };
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        println!("asked: {}", head.replace("\r\n", " | "));
+        let answer = match head.split(' ').nth(1) {
+            Some("/redirect") => "302 Found\r\nLocation: /",
+            Some("/elsewhere") => "302 Found\r\nLocation: http://0.0.0.0/",
+            Some("/broken") => "500 Broken",
+            _ => "200 OK",
+        };
+        let _ = write!(stream, "HTTP/1.1 {answer}\r\nContent-Length: 4\r\n\r\nbody");
+    }
+}
+
+/// Where a command of a probe finds itself; it fails, so that this is told.
+fn who() {
+    println!("argv0 {:?}", std::env::args().next());
+    println!("hostname {}", std::env::var("HOSTNAME").unwrap_or_default());
+    println!("own {}", std::env::var("OWN").unwrap_or_default());
+    let mut processes: Vec<u32> = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    processes.sort_unstable();
+    println!("first process {:?}", processes.first());
+    let first = std::fs::read_to_string("/proc/1/cmdline").unwrap_or_default();
+    println!("it is {}", first.replace('\0', " ").trim());
+    for line in std::fs::read_to_string("/proc/self/status").unwrap_or_default().lines() {
+        if ["Uid", "CapEff"].iter().any(|field| line.starts_with(field)) {
+            println!("{}", line.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+    }
+    std::process::exit(1);
 }
 
 fn fail_once(marker: &str) {

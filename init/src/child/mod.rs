@@ -1,7 +1,7 @@
 //! The `child` applet: becomes one process of a unit. It is PID 1 of its namespaces, single-threaded, reads its
 //! description once and reports where it failed. The order matters and is this:
 //!
-//! session → cgroup and its namespace → mounts (private, overlay, /proc, /dev, /sys, masks, binds) → pivot_root → read-only root → umask, limits,
+//! session → cgroup and its namespace → a running container's namespaces, or mounts (private, overlay, /proc, /dev, /sys, masks, binds) → pivot_root → read-only root → umask, limits,
 //! OOM score → user and groups resolved in the container's own files → working directory → bounding set → groups, ids →
 //! capability sets → no_new_privs → descriptors → exec.
 //!
@@ -45,23 +45,36 @@ pub(crate) fn main() -> ExitCode {
     let Ok(report) = sys::fd::move_up(&report) else {
         return ExitCode::from(START_ERROR);
     };
-    let Err(failure) = become_process(spec);
-    Report::from(failure).send(&report);
+    let mut report = Some(report);
+    let Err(failure) = become_process(spec, &mut report);
+    if let Some(report) = report {
+        Report::from(failure).send(&report);
+    }
     ExitCode::from(START_ERROR)
 }
 
-fn become_process(spec: OwnedFd) -> Result<std::convert::Infallible, Failure> {
+/// `report` is let go by a process that only waits for another: an open report pipe means that exec is still to come.
+fn become_process(spec: OwnedFd, report: &mut Option<OwnedFd>) -> Result<std::convert::Infallible, Failure> {
     let spec = read_spec(spec)?;
     nix::unistd::setsid().at(Stage::Session, "setsid")?;
-    join_cgroup(&spec)?;
+    if spec.join.is_none() {
+        join_cgroup(&spec)?;
+    }
     if let Some(root) = &spec.root {
         root::enter(root, &spec.mounts)?;
+    }
+    if let Some(number) = spec.join {
+        enter_container(number, &spec, report)?;
     }
     umask(Mode::from_bits_truncate(spec.umask));
     set_limits(&spec)?;
     let user = credential::resolve(&spec.user)?;
     enter_directory(&spec.cwd)?;
     credential::apply(&user, &spec.capabilities)?;
+    if spec.join.is_some() {
+        // Whoever gives up on it kills the process that waits for it.
+        sys::join::die_with_parent().at(Stage::Join, "parent-death signal")?;
+    }
     if spec.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().at(Stage::Capabilities, "no_new_privs")?;
     }
@@ -90,6 +103,24 @@ fn join_cgroup(spec: &ChildSpec) -> Result<(), Failure> {
         unshare(CloneFlags::CLONE_NEWCGROUP).at(Stage::Cgroup, "namespace")?;
     }
     Ok(())
+}
+
+/// Goes on inside of a running container.
+fn enter_container(number: i32, spec: &ChildSpec, report: &mut Option<OwnedFd>) -> Result<(), Failure> {
+    let pidfd = sys::fd::inherited(number)
+        .ok_or_else(|| Failure::said(Stage::Join, "no descriptor of the container".to_owned()))?;
+    // The container's processes can see this one from now on, and must not reach into it or its executable
+    // (CVE-2016-9962, CVE-2019-5736). exec takes it back.
+    nix::sys::prctl::set_dumpable(false).at(Stage::Join, "not dumpable")?;
+    let release = || {
+        *report = None;
+        // Its output is over when the program's is.
+        sys::fd::close_standard();
+    };
+    sys::join::enter_pid_namespace(&pidfd, release).at(Stage::Join, "PID namespace")?;
+    // The process that waits stays out of the container's cgroup, which goes with the container.
+    join_cgroup(spec)?;
+    sys::join::enter_namespaces(&pidfd).at(Stage::Join, "mount namespace")
 }
 
 fn set_limits(spec: &ChildSpec) -> Result<(), Failure> {

@@ -19,6 +19,8 @@ pub(crate) enum Stage {
     Session,
     /// Joining its cgroup.
     Cgroup,
+    /// Entering the namespaces of a running container.
+    Join,
     /// The overlay of the image's layers.
     Overlay,
     /// /proc, /dev and /sys.
@@ -49,6 +51,7 @@ impl Stage {
             Self::Description => "reading the description",
             Self::Session => "starting a session",
             Self::Cgroup => "joining the cgroup",
+            Self::Join => "entering the container",
             Self::Overlay => "mounting the image",
             Self::SystemMounts => "mounting /proc, /dev and /sys",
             Self::Mount => "mounting a volume",

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 /// One process to become.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ChildSpec {
-    /// `None`: stay in PID 1's root (base services).
+    /// `None`: stay in PID 1's root (base services), or that of [`Self::join`].
     pub(crate) root: Option<RootSpec>,
+    /// Descriptor at entry of a process whose namespaces are entered (a pidfd).
+    pub(crate) join: Option<i32>,
     /// Volume and file mounts, applied in this order (by path depth) inside the root.
     pub(crate) mounts: Vec<BindSpec>,
     /// Program and arguments; the program is searched in PATH of `env` when it has no slash.
@@ -34,6 +36,19 @@ pub(crate) struct ChildSpec {
     pub(crate) oom_score_adj: Option<i32>,
     /// Descriptors that stay open, as (number at entry, number for the program). 0, 1, 2 always stay.
     pub(crate) keep_fds: Vec<(i32, i32)>,
+}
+
+impl ChildSpec {
+    /// Another program beside this one, in the container whose process is behind the descriptor `join`.
+    pub(crate) fn beside(&self, argv: Vec<String>, join: i32) -> Self {
+        let mut other = self.clone();
+        other.argv.iter_mut().for_each(attest::wipe);
+        other.argv = argv;
+        other.root = None;
+        other.join = Some(join);
+        other.mounts.clear();
+        other
+    }
 }
 
 impl Drop for ChildSpec {

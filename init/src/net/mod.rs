@@ -1,7 +1,9 @@
 //! The `net` base service: holds the data listener and relays ingress streams to the Pod's ports. It has its own uid
 //! and no capability; it parses stream headers and nothing else of the host's.
 
+mod http;
 pub(crate) mod message;
+mod probe;
 
 use std::cell::RefCell;
 use std::io;
@@ -87,7 +89,7 @@ fn serve() -> io::Result<()> {
 /// Follows PID 1's rules; says that it is ready once it has the first.
 async fn listen_to_pid1(socket: OwnedFd, rules: &RefCell<Rules>) -> io::Result<()> {
     fd::set_nonblocking(&socket, true)?;
-    let socket = fd::watch(socket)?;
+    let socket = Rc::new(fd::watch(socket)?);
     let mut packet = vec![0; MAX_PACKET_BYTES];
     let mut notify = std::env::var(NOTIFY_FD)
         .ok()
@@ -103,6 +105,9 @@ async fn listen_to_pid1(socket: OwnedFd, rules: &RefCell<Rules>) -> io::Result<(
         match serde_json::from_slice(&packet[..count])? {
             ToNet::Session { key } => rules.borrow_mut().sessions = Some(Sessions::new(key, Takeover::Never)),
             ToNet::Pod { ports } => rules.borrow_mut().ports = ports,
+            ToNet::Probe { number, probe } => {
+                tokio::task::spawn_local(probe::carry_out(Rc::clone(&socket), number, probe));
+            }
         }
         if let Some(notify) = notify.take() {
             nix::unistd::write(&notify, b"1")?;

@@ -63,6 +63,7 @@ pub(crate) fn describe(
             user_xattr: around.owners == Owners::Squash,
             shm: layout::SHM.to_owned(),
         }),
+        join: None,
         mounts: mounts(plan, container, &instance.to_string_lossy()),
         argv,
         env: environment(&plan.hostname, &image.env, variables),

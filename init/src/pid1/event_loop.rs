@@ -33,10 +33,13 @@ use super::image::Images;
 use super::input::{ConnectionId, Input};
 use super::journal::Journal;
 use super::log_store::{LogPipe, LogStore};
+use super::probe::Probes;
 use super::process::ReportPipe;
 use super::secrets::Secrets;
 use super::security_module::Module;
 use super::service::{Services, Surroundings};
+use crate::child::spec::ChildSpec;
+use crate::net::message::FromNet;
 use crate::sys::kill;
 use crate::unpack::message::Owners;
 
@@ -61,6 +64,7 @@ pub(super) struct Pid1 {
     pub(super) children: BTreeMap<Pid, Child>,
     pub(super) services: Services,
     pub(super) images: Images,
+    pub(super) probes: Probes,
     pub(super) logs: Rc<RefCell<LogStore>>,
     pub(super) log_streams: usize,
     pub(super) sessions: Sessions,
@@ -82,6 +86,8 @@ pub(super) struct Child {
     pub(super) unit: UnitId,
     pub(super) attempt: u32,
     pub(super) report: Option<ReportPipe>,
+    /// Of a container in which probes run commands: what these start from.
+    pub(super) spec: Option<Rc<ChildSpec>>,
     pub(super) logs: Vec<Rc<LogPipe>>,
     pub(super) spawned: Instant,
 }
@@ -219,6 +225,7 @@ impl Pid1 {
                 booted.module.is_some(),
             ),
             images: Images::new(surroundings, facts.clone()),
+            probes: Probes::default(),
             cgroups: booted.cgroups,
             policy: booted.policy,
             module: booted.module,
@@ -266,6 +273,8 @@ impl Pid1 {
             Input::Terminate => self.step(Event::Stop { grace_seconds: None }),
             Input::Report(pid) => self.read_report(pid),
             Input::ServiceReady(pid) => self.service_ready(pid),
+            Input::Net(FromNet::Probed { number, answer }) => self.net_answered(number, answer),
+            Input::ProbeLate(number) => self.probe_late(number),
             Input::Worker(message) => {
                 let events = self.images.hear(message);
                 self.ask_for_blob();
@@ -319,6 +328,7 @@ impl Pid1 {
                 kill::kill(pid);
                 Vec::new()
             }
+            Action::Probe { unit, pid, kind } => self.probe(unit, pid, kind),
             Action::Emit {
                 container,
                 r#type,

@@ -7,6 +7,7 @@ use manifest_sync::link::{Stream, StreamHeader};
 use manifest_sync::protocol::enclave;
 
 use crate::attestation::message::FromAttest;
+use crate::net::message::FromNet;
 use crate::unpack::message::FromWorker;
 use cloister_init::supervisor::event::Pid;
 
@@ -20,6 +21,10 @@ pub(crate) enum Input {
     Report(Pid),
     /// A base service wrote to its notify descriptor.
     ServiceReady(Pid),
+    /// The `net` service spoke.
+    Net(FromNet),
+    /// The command of a probe, by its number, has taken too long.
+    ProbeLate(u64),
     /// The unpack worker spoke.
     Worker(FromWorker),
     /// The `attest` service spoke, with a descriptor if it sent one.

@@ -19,6 +19,7 @@ mod layout;
 mod log_store;
 mod managed_file;
 mod measure;
+mod probe;
 mod process;
 mod release;
 mod secrets;

@@ -3,16 +3,18 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use cloister_init::supervisor::event::{Pid, Readiness};
 use manifest_sync::config::EnclaveConfig;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::Sender;
 
 use super::attestation::Attestation;
 use super::input::Input;
 use super::process::{self, FIRST_KEPT_FD, Outputs, Started};
 use crate::child::spec::{ChildSpec, UserSpec};
-use crate::net::message::ToNet;
+use crate::net::message::{NetProbe, ToNet};
 use crate::sys::fd;
 use crate::sys::spawn::Namespaces;
 use crate::unpack::message::Owners;
@@ -31,9 +33,11 @@ const LISTENER_FD: i32 = 5;
 const SERVICE_OOM_SCORE_ADJ: i32 = -999;
 
 /// Index of `net`.
-const NET: usize = 0;
+pub(super) const NET: usize = 0;
 /// Index of `attest`, on a machine that has a security module.
 const ATTEST: usize = 1;
+/// Largest packet of `net`: an answer with its output, escaped.
+const MAX_PACKET_BYTES: usize = 128 * 1024;
 
 /// What one base service is.
 struct Service {
@@ -57,7 +61,7 @@ pub(super) struct Services {
     list: Vec<Service>,
     around: Surroundings,
     listener: OwnedFd,
-    net: Option<OwnedFd>,
+    net: Option<Rc<AsyncFd<OwnedFd>>>,
     session: String,
     ports: Vec<u16>,
     /// The line to `attest`; `None`: there is no security module.
@@ -141,6 +145,8 @@ impl Services {
         let started = process::start(&spec, Namespaces::Inherited, &outputs, kept)?;
         watch_notify(notify, started.pid, inbox.clone())?;
         if index == NET {
+            let socket = Rc::new(fd::watch(socket)?);
+            tokio::task::spawn_local(listen(Rc::clone(&socket), inbox.clone()));
             self.net = Some(socket);
             self.tell(&ToNet::Session {
                 key: self.session.clone(),
@@ -169,15 +175,22 @@ impl Services {
         });
     }
 
+    /// Has `net` ask the Pod; it answers with `Probed`.
+    pub(crate) fn probe(&self, number: u64, probe: NetProbe) -> io::Result<()> {
+        self.send(&ToNet::Probe { number, probe })
+    }
+
     fn tell(&self, message: &ToNet) {
-        let Some(socket) = &self.net else { return };
-        let sent = serde_json::to_vec(message)
-            .map_err(io::Error::from)
-            .and_then(|packet| fd::send_with_fd(socket, &packet, None));
-        if let Err(error) = sent {
+        if let Err(error) = self.send(message) {
             // A dead `net` is restarted and then told everything again.
             log::debug!("net: {error}");
         }
+    }
+
+    fn send(&self, message: &ToNet) -> io::Result<()> {
+        let absent = || io::Error::new(io::ErrorKind::NotConnected, "the network service does not run");
+        let socket = self.net.as_ref().ok_or_else(absent)?;
+        fd::send_with_fd(socket.get_ref(), &serde_json::to_vec(message)?, None)
     }
 }
 
@@ -201,6 +214,7 @@ fn spec(service: &Service, around: &Surroundings, kept: usize) -> ChildSpec {
     };
     ChildSpec {
         root: None,
+        join: None,
         mounts: Vec::new(),
         argv: service.command.clone(),
         env: vec![("NOTIFY_FD".to_owned(), NOTIFY_FD.to_string())],
@@ -217,6 +231,27 @@ fn spec(service: &Service, around: &Surroundings, kept: usize) -> ChildSpec {
         cgroup: around.cgroup.clone(),
         oom_score_adj: around.cgroup.is_some().then_some(SERVICE_OOM_SCORE_ADJ),
         keep_fds,
+    }
+}
+
+/// Hears what `net` says, until it ends.
+async fn listen(socket: Rc<AsyncFd<OwnedFd>>, inbox: Sender<Input>) {
+    let mut packet = vec![0; MAX_PACKET_BYTES];
+    while let Ok(mut ready) = socket.readable().await {
+        let received = ready.try_io(|socket| fd::recv_with_fd(socket.get_ref(), &mut packet));
+        let count = match received {
+            Ok(Ok((count @ 1.., _))) => count,
+            Ok(_) => return,
+            Err(_would_block) => continue,
+        };
+        match serde_json::from_slice(&packet[..count]) {
+            Ok(message) => {
+                if inbox.send(Input::Net(message)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => log::warn!("net: {error}"),
+        }
     }
 }
 

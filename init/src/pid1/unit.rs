@@ -13,7 +13,8 @@ use manifest_sync::status::EventType::Warning;
 use super::event_loop::{Child, POD_IP, Pid1};
 use super::log_store::LogPipe;
 use super::process::Outputs;
-use super::{container, layout, managed_file, process, volume};
+use super::service::NET;
+use super::{container, layout, managed_file, probe, process, volume};
 use crate::sys::spawn::Namespaces;
 use crate::sys::{fd, reap};
 
@@ -34,6 +35,9 @@ impl Pid1 {
         if let Some(events) = self.images.exited(pid) {
             return self.step_all(events);
         }
+        if let Some(answer) = self.probe_exited(pid, status) {
+            return self.step(answer);
+        }
         // A short-lived process: its report may still be in the pipe.
         self.read_report(pid);
         let Some(child) = self.children.remove(&pid) else {
@@ -41,6 +45,9 @@ impl Pid1 {
         };
         for pipe in &child.logs {
             pipe.drain_now();
+        }
+        if child.unit == UnitId::Service(NET) {
+            self.net_ended();
         }
         let message = self.termination_message(&child, status);
         let oom_killed = self.release(&child);
@@ -188,6 +195,7 @@ impl Pid1 {
                 unit,
                 attempt,
                 report: None,
+                spec: None,
                 logs: Vec::new(),
                 spawned,
             },
@@ -245,6 +253,7 @@ impl Pid1 {
             stdout: &stdout_end,
             stderr: &stderr_end,
         };
+        let has_commands = probe::has_commands(container);
         let spawned = Instant::now();
         let started = process::start(&spec, Namespaces::Container, &outputs, &[]).map_err(create)?;
         let mut logs = Vec::new();
@@ -260,6 +269,7 @@ impl Pid1 {
                 unit,
                 attempt,
                 report: None,
+                spec: has_commands.then(|| Rc::new(spec)),
                 logs,
                 spawned,
             },

@@ -2,7 +2,7 @@
 
 use manifest_sync::status::EventType;
 
-use super::event::Pid;
+use super::event::{Pid, ProbeKind};
 use super::unit::UnitId;
 
 /// One effect for the shell to perform.
@@ -21,6 +21,15 @@ pub enum Action {
     Terminate(Pid),
     /// Send SIGKILL.
     Kill(Pid),
+    /// Ask a container; answered by `Probed`, unless its process has ended by then.
+    Probe {
+        /// Whom.
+        unit: UnitId,
+        /// Its process.
+        pid: Pid,
+        /// Which probe.
+        kind: ProbeKind,
+    },
     /// Record an event for the host.
     Emit {
         /// The container it is about; `None`: the Pod.

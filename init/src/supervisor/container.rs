@@ -6,15 +6,16 @@ use std::time::Duration;
 use manifest_sync::plan::{ContainerPlan, Plan, RestartPolicy};
 use manifest_sync::status::EventType::{Normal, Warning};
 
-use super::Output;
 use super::action::Action;
 use super::backoff::{CrashLoop, Doubling};
-use super::event::{Pid, SpawnError};
+use super::event::{Pid, ProbeKind, SpawnError};
+use super::probe::{Answer, Worker};
 use super::restart::Policies;
 use super::state::{End, Live, Next, Program, Reason, State, Termination, go_duration};
 use super::stopping::{Signal, Stopping, Turn};
 use super::time::Time;
 use super::unit::UnitId;
+use super::{Output, probing};
 
 /// K-006, K-025: flat retry of a container that could not be created.
 const CONFIG_RETRY: Duration = Duration::from_secs(10);
@@ -25,7 +26,7 @@ const MOUNT: Doubling = Doubling::new(Duration::from_millis(500), Duration::from
 
 #[derive(Debug)]
 pub(super) struct Container {
-    unit: UnitId,
+    pub(super) unit: UnitId,
     pub(super) role: Role,
     pub(super) name: String,
     pub(super) image: String,
@@ -44,6 +45,7 @@ pub(super) struct Container {
     crash_loop: CrashLoop,
     pull: Doubling,
     mount: Doubling,
+    pub(super) probes: Vec<Worker>,
 }
 
 /// What a container is to its Pod.
@@ -64,7 +66,7 @@ pub(super) enum Gate {
 }
 
 impl Container {
-    pub(super) fn new(plan: &Plan, unit: UnitId, container: &ContainerPlan, uid: &str) -> Self {
+    pub(super) fn new(plan: &Plan, unit: UnitId, container: &ContainerPlan, uid: &str, now: Time) -> Self {
         let role = match (unit, container.restart_policy) {
             (UnitId::Init(_), Some(RestartPolicy::Always)) => Role::Sidecar,
             (UnitId::Init(_), _) => Role::Init,
@@ -90,11 +92,8 @@ impl Container {
             crash_loop: CrashLoop::default(),
             pull: PULL,
             mount: MOUNT,
+            probes: probing::workers(&container.probes, now),
         }
-    }
-
-    pub(super) fn unit(&self) -> UnitId {
-        self.unit
     }
 
     pub(super) fn pid(&self) -> Option<Pid> {
@@ -123,11 +122,28 @@ impl Container {
         self.state == State::Terminated
     }
 
+    /// K-240.
+    pub(super) fn is_started(&self) -> bool {
+        let verdict = self.probe(ProbeKind::Startup).map(Worker::result);
+        self.is_running() && verdict.is_none_or(|verdict| verdict == Some(Answer::Success))
+    }
+
+    /// K-082, K-240.
+    pub(super) fn is_ready(&self) -> bool {
+        match self.role {
+            Role::Init => self.has_succeeded(),
+            Role::Sidecar | Role::Regular => {
+                let answer = self.probe(ProbeKind::Readiness).map(Worker::result);
+                self.is_started() && answer.is_none_or(|answer| answer == Some(Answer::Success))
+            }
+        }
+    }
+
     /// Whether it lets the next one of the Pod's start start (K-070, K-090).
     pub(super) fn lets_next_start(&self) -> bool {
         match self.role {
             Role::Init => self.has_succeeded(),
-            Role::Sidecar | Role::Regular => self.is_running(),
+            Role::Sidecar | Role::Regular => self.is_started(),
         }
     }
 
@@ -141,10 +157,18 @@ impl Container {
         self.role == Role::Sidecar || self.policies.restarts(exit_code)
     }
 
+    /// Whether it is started again when a probe has it killed (K-029).
+    pub(super) fn is_replaced(&self) -> bool {
+        self.role == Role::Sidecar || self.policies.replaces()
+    }
+
     pub(super) fn deadline(&self) -> Option<Time> {
         match &self.state {
             State::Waiting { until, .. } => (!self.blocked).then_some(*until),
-            State::Live(live) => live.stop.as_ref().and_then(Stopping::deadline),
+            State::Live(live) => {
+                let stop = live.stop.as_ref().and_then(Stopping::deadline);
+                self.probes.iter().filter_map(Worker::deadline).chain(stop).min()
+            }
             _ => None,
         }
     }
@@ -214,7 +238,9 @@ impl Container {
             since: out.now,
             program: Program::Starting,
             stop,
+            replaced: false,
         });
+        self.probes.iter_mut().for_each(Worker::new_instance);
     }
 
     /// No process was made: not an exit (K-025).
@@ -279,10 +305,14 @@ impl Container {
         {
             out.emit(self.unit, Warning, "Failed", format!("Error: {error}"));
         }
+        let replaced = self.live().is_some_and(|live| live.replaced);
         let attempt = self.instances.saturating_sub(1);
         let termination = Termination::of(&self.state, end, attempt, out.now);
         let (exit_code, success) = (termination.exit_code, termination.is_success());
         self.previous = self.newest.replace(termination);
+        if replaced && !pod_ends && self.replace(out) {
+            return None;
+        }
         let again = match self.role {
             // K-072, K-074.
             Role::Init => !success && self.policies.restarts(exit_code),
@@ -325,10 +355,25 @@ impl Container {
         };
     }
 
-    fn spawn_again(&mut self, out: &mut Output<'_>) {
-        if let Some(newest) = &self.newest {
-            self.crash_loop.advance(newest.finished, out.now);
+    /// K-193: an instance that was killed for another is replaced at once unless the one before it was too short ago.
+    /// `false`: its own end decides, like any other (K-027).
+    fn replace(&mut self, out: &Output<'_>) -> bool {
+        if let Some(before) = &self.previous {
+            let wait = self.crash_loop.wait(before.finished);
+            if wait.is_some_and(|(until, _)| until > out.now) {
+                return false;
+            }
+            self.crash_loop.advance(before.finished, out.now);
         }
+        self.state = State::Waiting {
+            until: out.now,
+            next: Next::AgainAtOnce,
+            reason: Reason::Creating,
+        };
+        true
+    }
+
+    fn spawn_again(&mut self, out: &mut Output<'_>) {
         // K-512.
         let image = &self.image;
         let message =
@@ -350,18 +395,24 @@ impl Container {
         match &mut self.state {
             State::Live(live) => match &mut live.stop {
                 Some(stop) => stop.shorten(out.now, grace_seconds),
-                // K-147: its process is about to end.
-                None if matches!(live.program, Program::Failed(_)) => {}
-                None => {
-                    live.stop = Some(Stopping::new(out.now, grace_seconds));
-                    let message = format!("Stopping container {}", self.name);
-                    out.emit(self.unit, Normal, "Killing", message);
-                }
+                None => self.kill(grace_seconds, format!("Stopping container {}", self.name), out),
             },
             State::Pending | State::Pulling | State::Waiting { .. } | State::Spawning => {
                 self.state = State::Terminated;
             }
             State::Terminated => {}
+        }
+    }
+
+    /// Stops what runs.
+    pub(super) fn kill(&mut self, grace_seconds: u32, message: String, out: &mut Output<'_>) {
+        if let State::Live(live) = &mut self.state
+            && live.stop.is_none()
+            // K-147: otherwise its process is about to end.
+            && !matches!(live.program, Program::Failed(_))
+        {
+            live.stop = Some(Stopping::new(out.now, grace_seconds));
+            out.emit(self.unit, Normal, "Killing", message);
         }
     }
 
@@ -381,7 +432,13 @@ impl Container {
                 (Gate::Closed, _) => self.blocked = true,
                 (Gate::Open, Next::Pull) => self.start_pull(out),
                 (Gate::Open, Next::Spawn) => self.spawn(out),
-                (Gate::Open, Next::Again) => self.spawn_again(out),
+                (Gate::Open, Next::Again) => {
+                    if let Some(newest) = &self.newest {
+                        self.crash_loop.advance(newest.finished, out.now);
+                    }
+                    self.spawn_again(out);
+                }
+                (Gate::Open, Next::AgainAtOnce) => self.spawn_again(out),
             },
             State::Live(live) => {
                 let pid = live.pid;

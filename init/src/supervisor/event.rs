@@ -78,6 +78,15 @@ pub enum Event {
         /// Content of the termination log or the log tail (K-332, K-333), already cut.
         message: Option<String>,
     },
+    /// Answer to `Probe`.
+    Probed {
+        /// Process of the instance that was asked.
+        pid: Pid,
+        /// Which probe.
+        kind: ProbeKind,
+        /// What came of it.
+        outcome: ProbeOutcome,
+    },
     /// The host (or SIGTERM) asks to stop the Pod; may be repeated with a shorter grace.
     Stop {
         /// Overrides the Pod's grace period, in seconds.
@@ -85,6 +94,41 @@ pub enum Event {
     },
     /// Time has passed.
     Tick,
+}
+
+/// One of the probes of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProbeKind {
+    /// Whether it has started.
+    Startup,
+    /// Whether it has to be restarted.
+    Liveness,
+    /// Whether it serves.
+    Readiness,
+}
+
+impl fmt::Display for ProbeKind {
+    /// As the kubelet's events write it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Startup => "Startup",
+            Self::Liveness => "Liveness",
+            Self::Readiness => "Readiness",
+        })
+    }
+}
+
+/// What came of a probe; texts are for events, already cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeOutcome {
+    /// As wanted.
+    Success,
+    /// As wanted, but somebody should look (K-260).
+    Warning(String),
+    /// Not as wanted, or not in time.
+    Failure(String),
+    /// It could not be carried out (K-244).
+    Error(String),
 }
 
 /// Whether a base service reports readiness.

@@ -26,6 +26,8 @@ mod container;
 pub mod event;
 mod phase;
 mod pod;
+mod probe;
+mod probing;
 mod restart;
 mod service;
 mod state;
@@ -212,6 +214,11 @@ impl Supervisor {
                     service.ended(now);
                 } else if let Some(pod) = &mut self.pod {
                     pod.exited(pid, end, out);
+                }
+            }
+            Event::Probed { pid, kind, outcome } => {
+                if let Some(pod) = &mut self.pod {
+                    pod.probed(pid, kind, &outcome, out);
                 }
             }
             Event::Stop { grace_seconds } => self.stop(grace_seconds, out),

@@ -13,7 +13,7 @@ use manifest_sync::status::EventType;
 use super::Output;
 use super::action::Action;
 use super::container::{Container, Gate, Role};
-use super::event::Pid;
+use super::event::{Pid, ProbeKind, ProbeOutcome};
 use super::state::End;
 use super::stopping::Turn;
 use super::time::Time;
@@ -67,7 +67,7 @@ impl Pod {
         let regular = regular.map(|(index, container)| (UnitId::Container(index), container));
         let containers = inits
             .chain(regular)
-            .map(|(unit, container)| Container::new(&plan, unit, container, uid))
+            .map(|(unit, container)| Container::new(&plan, unit, container, uid, now))
             .collect();
         Self {
             volumes_ready: plan.secret_classes.is_empty(),
@@ -99,13 +99,13 @@ impl Pod {
     }
 
     pub(super) fn get(&self, unit: UnitId) -> Option<&Container> {
-        self.containers.iter().find(|container| container.unit() == unit)
+        self.containers.iter().find(|container| container.unit == unit)
     }
 
     pub(super) fn get_mut(&mut self, unit: UnitId) -> Option<&mut Container> {
         self.containers
             .iter_mut()
-            .find(|container| container.unit() == unit)
+            .find(|container| container.unit == unit)
     }
 
     pub(super) fn with_pid(&mut self, pid: Pid) -> Option<&mut Container> {
@@ -141,6 +141,29 @@ impl Pod {
         };
         let failure = container.exited(end, pod_ends, out);
         self.first_failure = self.first_failure.or(failure);
+    }
+
+    /// K-247: a startup or liveness probe that fails kills its container, or its Pod, if nothing else would be left
+    /// (K-019).
+    pub(super) fn probed(&mut self, pid: Pid, kind: ProbeKind, outcome: &ProbeOutcome, out: &mut Output<'_>) {
+        let grace_seconds = self.plan.grace_seconds;
+        let Some(container) = self.with_pid(pid) else {
+            return;
+        };
+        if !container.probed(kind, outcome, out) {
+            return;
+        }
+        let unit = container.unit;
+        let is_last = !container.is_replaced()
+            && self
+                .regular()
+                .iter()
+                .all(|other| other.unit == unit || other.is_over());
+        if is_last {
+            self.stop(grace_seconds, out);
+        } else if let Some(container) = self.with_pid(pid) {
+            container.kill_for_probe(kind, grace_seconds, out);
+        }
     }
 
     /// K-131, K-160. A later stop can only shorten the grace period; unlike the kubelet's (K-562), it takes effect on a
@@ -180,6 +203,7 @@ impl Pod {
             .collect();
         for (container, (gate, turn)) in self.containers.iter_mut().zip(turns) {
             container.advance(gate, turn, out);
+            container.ask(out);
         }
     }
 

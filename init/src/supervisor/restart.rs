@@ -24,6 +24,13 @@ impl Policies {
     }
 }
 
+impl Policies {
+    /// K-029: whether a container that is killed for its probe is started again; there is no exit code yet.
+    pub(super) fn replaces(&self) -> bool {
+        self.container.unwrap_or(self.pod) != RestartPolicy::Never
+    }
+}
+
 /// K-033, K-034.
 fn matches(rule: &RestartRule, exit_code: i32) -> bool {
     let listed = rule.values.contains(&exit_code);

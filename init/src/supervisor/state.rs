@@ -37,6 +37,8 @@ pub(super) struct Live {
     pub(super) since: Time,
     pub(super) program: Program,
     pub(super) stop: Option<Stopping>,
+    /// It is stopped so that another takes its place (K-029).
+    pub(super) replaced: bool,
 }
 
 /// Whether the process is the container's program yet.
@@ -55,6 +57,8 @@ pub(super) enum Next {
     Spawn,
     /// Start again after an exit.
     Again,
+    /// The same, and the back-off has been advanced already.
+    AgainAtOnce,
 }
 
 /// The waiting reason that is published.

@@ -137,8 +137,11 @@ impl Publisher {
             image: container.image.clone(),
             image_id: container.image_id.clone(),
             container_id: container.instances.checked_sub(1).map(id).unwrap_or_default(),
-            ready: is_ready(container),
-            started: container.is_running(),
+            ready: container.is_ready(),
+            started: match container.role {
+                Role::Init => container.is_running(),
+                Role::Sidecar | Role::Regular => container.is_started(),
+            },
             restart_count: container.instances.saturating_sub(1),
             state,
             last_state,
@@ -163,7 +166,7 @@ impl Publisher {
         let unready: Vec<&str> = pod
             .containers()
             .iter()
-            .filter(|container| container.role != Role::Init && !is_ready(container))
+            .filter(|container| container.role != Role::Init && !container.is_ready())
             .map(|container| container.name.as_str())
             .collect();
         let (ready, reason, message) = match phase {
@@ -193,8 +196,8 @@ impl Publisher {
             .inits()
             .iter()
             .filter(|init| match init.role {
-                Role::Init => !is_ready(init),
-                Role::Sidecar | Role::Regular => !init.is_running(),
+                Role::Init => !init.is_ready(),
+                Role::Sidecar | Role::Regular => !init.is_started(),
             })
             .map(|init| init.name.as_str())
             .collect();
@@ -229,14 +232,6 @@ impl Publisher {
             message,
             last_transition_time: self.timestamp(since),
         }
-    }
-}
-
-/// K-082, K-240.
-fn is_ready(container: &Container) -> bool {
-    match container.role {
-        Role::Init => container.has_succeeded(),
-        Role::Sidecar | Role::Regular => container.is_running(),
     }
 }
 

@@ -12,12 +12,13 @@ use manifest_sync::digest::{BundleDigest, Digest};
 use manifest_sync::plan::{
     ContainerPlan, DnsPlan, Plan, RestartPolicy, RestartRule, RuleOperator, SecurityPlan,
 };
+use manifest_sync::probe::{ProbeHandler, ProbePlan, Probes};
 use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::status::{ContainerState, PodReport};
 use proptest::prelude::*;
 
 use super::action::Action;
-use super::event::{Event, ExitStatus, Pid, Readiness, SpawnError};
+use super::event::{Event, ExitStatus, Pid, ProbeKind, ProbeOutcome, Readiness, SpawnError};
 use super::time::Time;
 use super::unit::UnitId;
 use super::{Identity, Supervisor};
@@ -40,6 +41,52 @@ fn container(name: &str) -> ContainerPlan {
         termination_message_path: "/dev/termination-log".to_owned(),
         termination_message_from_logs: false,
         resources: ResourcesPlan::default(),
+        probes: Probes::default(),
+    }
+}
+
+fn probe(settings: &str) -> ProbePlan {
+    let mut plan = ProbePlan {
+        handler: ProbeHandler::Exec {
+            command: vec!["true".to_owned()],
+        },
+        initial_delay_seconds: 0,
+        timeout_seconds: 1,
+        period_seconds: 10,
+        success_threshold: 1,
+        failure_threshold: 3,
+        grace_seconds: None,
+    };
+    for setting in settings.split(',').filter(|setting| !setting.is_empty()) {
+        let (name, value) = setting.split_once('=').expect("name=value");
+        let value = value.parse().expect("a number");
+        match name {
+            "delay" => plan.initial_delay_seconds = value,
+            "period" => plan.period_seconds = value,
+            "success" => plan.success_threshold = value,
+            "failure" => plan.failure_threshold = value,
+            "grace" => plan.grace_seconds = Some(value),
+            other => panic!("no setting {other} of a probe"),
+        }
+    }
+    plan
+}
+
+/// `startup`, `liveness`, `readiness`.
+fn probe_kind(name: &str) -> ProbeKind {
+    [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness]
+        .into_iter()
+        .find(|kind| kind.to_string().to_lowercase() == name)
+        .unwrap_or_else(|| panic!("no probe {name}"))
+}
+
+fn outcome(name: &str) -> ProbeOutcome {
+    match name {
+        "success" => ProbeOutcome::Success,
+        "warning" => ProbeOutcome::Warning("redirected".to_owned()),
+        "failure" => ProbeOutcome::Failure("no".to_owned()),
+        "error" => ProbeOutcome::Error("no such program".to_owned()),
+        other => panic!("no outcome {other}"),
     }
 }
 
@@ -82,6 +129,10 @@ struct World {
     image_error: Option<String>,
     start_error: Option<String>,
     finished: Option<u8>,
+    /// What probes are answered with: success if it is not here, nothing if it is `None`.
+    answers: BTreeMap<String, Option<ProbeOutcome>>,
+    /// Probes without an answer.
+    asked: BTreeMap<(Pid, ProbeKind), String>,
     /// Whether a Stop was asked for: no container may be started afterwards.
     stopped: bool,
 }
@@ -105,6 +156,8 @@ impl World {
             image_error: None,
             start_error: None,
             finished: None,
+            answers: BTreeMap::new(),
+            asked: BTreeMap::new(),
             stopped: false,
         }
     }
@@ -159,6 +212,7 @@ impl World {
                 self.killed.push(pid);
                 Vec::new()
             }
+            Action::Probe { unit, pid, kind } => self.ask(unit, pid, kind),
             Action::Emit { reason, message, .. } => {
                 self.note(&format!("event {reason} {message}"));
                 Vec::new()
@@ -215,6 +269,33 @@ impl World {
         }
     }
 
+    fn ask(&mut self, unit: UnitId, pid: Pid, kind: ProbeKind) -> Vec<Event> {
+        let name = format!("{}/{}", self.name(unit), kind.to_string().to_lowercase());
+        self.note(&format!("probe {name}"));
+        assert_eq!(self.live.get(&pid), Some(&unit), "a probe asks a live process");
+        assert!(
+            !self.asked.contains_key(&(pid, kind)),
+            "{name} is asked twice at once"
+        );
+        match self
+            .answers
+            .get(&name)
+            .cloned()
+            .unwrap_or(Some(ProbeOutcome::Success))
+        {
+            Some(outcome) => vec![Event::Probed { pid, kind, outcome }],
+            None => {
+                self.asked.insert((pid, kind), name);
+                Vec::new()
+            }
+        }
+    }
+
+    fn answer(&mut self, (pid, kind): (Pid, ProbeKind), outcome: ProbeOutcome) {
+        self.asked.remove(&(pid, kind));
+        self.step(Event::Probed { pid, kind, outcome });
+    }
+
     /// K-070, K-090: whatever comes before a container in the Pod's start has let it pass.
     fn check_turn(&self, unit: UnitId) {
         let status = self.supervisor.report().expect("accepted").status;
@@ -236,6 +317,7 @@ impl World {
 
     fn exit(&mut self, pid: Pid, (status, oom_killed): (ExitStatus, bool)) {
         self.live.remove(&pid);
+        self.asked.retain(|(asked, _), _| *asked != pid);
         self.killed.retain(|killed| *killed != pid);
         self.step(Event::Exited {
             pid,
@@ -303,6 +385,13 @@ fn summary(report: &PodReport) -> String {
             state(&status.state),
             status.restart_count
         );
+        if matches!(status.state, ContainerState::Running { .. }) {
+            text.push_str(match (status.started, status.ready) {
+                (false, _) => " unstarted",
+                (true, false) => " unready",
+                (true, true) => "",
+            });
+        }
     }
     text
 }
@@ -352,6 +441,7 @@ fn parse_time(at: &str) -> Time {
 }
 
 /// `policy=Never grace=5 init/first sidecar/log app other:OnFailure third:Never:In:42,43`
+/// `probe/app/liveness:period=1,failure=2`
 fn parse_pod(settings: &[&str]) -> Plan {
     let policy = |name: &str| match name {
         "Always" => RestartPolicy::Always,
@@ -367,6 +457,17 @@ fn parse_pod(settings: &[&str]) -> Plan {
                 pod.active_deadline_seconds = Some(seconds.parse().expect("seconds"));
             }
             Some(("grace", seconds)) => pod.grace_seconds = seconds.parse().expect("seconds"),
+            _ if setting.starts_with("probe/") => {
+                let words: Vec<&str> = setting.split(['/', ':']).collect();
+                let plan = Some(probe(words.get(3).unwrap_or(&"")));
+                let mut all = pod.init_containers.iter_mut().chain(&mut pod.containers);
+                let probes = &mut all.find(|one| one.name == words[1]).expect("a container").probes;
+                match probe_kind(words[2]) {
+                    ProbeKind::Startup => probes.startup = plan,
+                    ProbeKind::Liveness => probes.liveness = plan,
+                    ProbeKind::Readiness => probes.readiness = plan,
+                }
+            }
             _ => {
                 let parts: Vec<&str> = setting.split(':').collect();
                 let (kind, name) = parts[0].split_once('/').unwrap_or(("", parts[0]));
@@ -404,6 +505,10 @@ fn set(world: &mut World, what: &str, value: &str) {
         "start-error" => world.start_error = message,
         "config-error" => world.spawn_errors.push((SpawnError::Config, value.to_owned())),
         "volume-error" => world.spawn_errors.push((SpawnError::Volume, value.to_owned())),
+        probe if probe.contains('/') => {
+            let answer = (value != "hang").then(|| outcome(value));
+            world.answers.insert(probe.to_owned(), answer);
+        }
         other => panic!("no setting {other}"),
     }
 }
@@ -419,6 +524,10 @@ fn happen(world: &mut World, event: &[&str]) {
                 _ => (ExitStatus::Signal(9), true),
             };
             world.exit(world.pid_of(name), end);
+        }
+        ["probed", name, kind, result] => {
+            let asked = (world.pid_of(name), probe_kind(kind));
+            world.answer(asked, outcome(result));
         }
         ["stop"] => world.step(Event::Stop { grace_seconds: None }),
         ["stop", grace] => world.step(Event::Stop {
@@ -460,6 +569,7 @@ enum Move {
     SpawnErrors { volume: bool },
     ImageError(bool),
     StartError,
+    Probed { which: usize, outcome: usize },
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -470,6 +580,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => any::<bool>().prop_map(|volume| Move::SpawnErrors { volume }),
         1 => any::<bool>().prop_map(Move::ImageError),
         1 => Just(Move::StartError),
+        8 => (any::<usize>(), 0usize..6).prop_map(|(which, outcome)| Move::Probed { which, outcome }),
     ];
     prop::collection::vec(one, 0..60)
 }
@@ -484,7 +595,7 @@ fn end_of(number: u8) -> (ExitStatus, bool) {
     }
 }
 
-fn random_history(policies: &[u8], sidecars: &[bool], moves: &[Move]) {
+fn random_history(policies: &[u8], sidecars: &[bool], probed: &[u8], moves: &[Move]) {
     let policy = |number: u8| match number % 3 {
         0 => RestartPolicy::Always,
         1 => RestartPolicy::OnFailure,
@@ -504,7 +615,25 @@ fn random_history(policies: &[u8], sidecars: &[bool], moves: &[Move]) {
             init
         })
         .collect();
+    let mut all: Vec<&mut ContainerPlan> = pod
+        .init_containers
+        .iter_mut()
+        .filter(|init| init.restart_policy.is_some())
+        .chain(&mut pod.containers)
+        .collect();
     let mut world = World::new();
+    for (container, bits) in all.iter_mut().zip(probed) {
+        let plan = |bit: u8, settings: &str| (bits & bit != 0).then(|| probe(settings));
+        container.probes = Probes {
+            startup: plan(1, "period=3,failure=2"),
+            liveness: plan(2, "failure=1,grace=7"),
+            readiness: plan(4, "period=7,delay=5,success=2"),
+        };
+        for kind in ["startup", "liveness", "readiness"] {
+            // Answers are moves.
+            world.answers.insert(format!("{}/{kind}", container.name), None);
+        }
+    }
     world.boot();
     world.step(Event::Accept(Box::new(pod)));
     let mut restarts: BTreeMap<String, u32> = BTreeMap::new();
@@ -529,6 +658,16 @@ fn random_history(policies: &[u8], sidecars: &[bool], moves: &[Move]) {
                 world.spawn_errors.push((reason, "because".to_owned()));
             }
             Move::ImageError(fails) => world.image_error = fails.then(|| "absent".to_owned()),
+            Move::Probed {
+                which,
+                outcome: result,
+            } => {
+                let asked: Vec<(Pid, ProbeKind)> = world.asked.keys().copied().collect();
+                if let Some(asked) = asked.get(which % asked.len().max(1)) {
+                    let names = ["success", "success", "warning", "failure", "failure", "error"];
+                    world.answer(*asked, outcome(names[*result]));
+                }
+            }
             Move::StartError => world.start_error = Some("no such file".to_owned()),
         }
         for status in world
@@ -542,6 +681,8 @@ fn random_history(policies: &[u8], sidecars: &[bool], moves: &[Move]) {
                 .insert(status.name.clone(), status.restart_count)
                 .unwrap_or(0);
             assert!(status.restart_count >= before, "restartCount went back");
+            let runs = matches!(status.state, ContainerState::Running { .. });
+            assert!(!runs || status.started || !status.ready, "{status:?}");
         }
     }
     if pod_policy == RestartPolicy::Never {
@@ -570,8 +711,9 @@ proptest! {
     fn random_histories_hold_the_invariants(
         policies in prop::collection::vec(0u8..3, 2..5),
         sidecars in prop::collection::vec(any::<bool>(), 0..4),
+        probed in prop::collection::vec(0u8..8, 0..6),
         moves in moves(),
     ) {
-        random_history(&policies, &sidecars, &moves);
+        random_history(&policies, &sidecars, &probed, &moves);
     }
 }

@@ -26,6 +26,14 @@ pub(crate) fn inherited(number: i32) -> Option<OwnedFd> {
     Some(fd)
 }
 
+/// Closes standard input, output and error of a process that has nothing more to say.
+pub(crate) fn close_standard() {
+    for number in 0..3 {
+        // SAFETY: the caller does not use them any more, and nobody owns them as objects.
+        unsafe { nix::libc::close(number) };
+    }
+}
+
 /// pipe(2): read end, write end; both close-on-exec.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)

@@ -9,6 +9,11 @@ pub(crate) fn kill(pid: Pid) {
     send(pid, Signal::SIGKILL);
 }
 
+/// SIGKILL for a whole process group; its leader is a child that has not been reaped.
+pub(crate) fn kill_group(leader: Pid) {
+    send(-leader, Signal::SIGKILL);
+}
+
 /// kill(2) with a signal by its name (`SIGTERM`) or number (`15`); SIGTERM if it is neither.
 pub(crate) fn signal(pid: Pid, name: &str) {
     send(pid, parse(name).unwrap_or(Signal::SIGTERM));

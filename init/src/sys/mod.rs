@@ -5,6 +5,7 @@
 )]
 
 pub(crate) mod fd;
+pub(crate) mod join;
 pub(crate) mod kill;
 pub(crate) mod loopback;
 pub(crate) mod module;
