@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use attest::UnixTime;
 use attest::document::{Proof, Refusal};
 use attest::hex::Hex;
+use attest::statement::Statement;
 use serde_json::{Map, Value, json};
 
 use crate::arguments::{Output, Request, When};
@@ -17,6 +18,11 @@ pub(crate) struct Report<'a> {
     /// The time of the verification.
     pub(crate) now: UnixTime,
     pub(crate) verdict: Result<Proof, Refusal>,
+}
+
+/// What an application of Cloister had attested, if this is such a document.
+fn statement(proof: &Proof) -> Option<Statement> {
+    Statement::parse(proof.user_data.as_deref()?).ok()
 }
 
 impl Report<'_> {
@@ -70,6 +76,16 @@ impl Report<'_> {
             let remark = if wanted { "as expected" } else { "not compared" };
             line(name, format!("{value}  {remark}"));
         }
+        if let Some(statement) = statement(proof) {
+            line("application", statement.application.as_str().to_owned());
+            line("generation", statement.generation.to_string());
+            line("bundle", format!("sha384:{}", Hex(&statement.bundle)));
+            line("subject", statement.subject);
+            line(
+                "data",
+                format!("{} (only the subject vouches for it)", Hex(&statement.data)),
+            );
+        }
         for warning in self.warnings(proof) {
             line("warning", warning);
         }
@@ -119,6 +135,13 @@ impl Report<'_> {
             "nonce": hex(&proof.nonce),
             "userData": hex(&proof.user_data),
             "publicKey": hex(&proof.public_key),
+            "statement": statement(proof).map(|statement| json!({
+                "application": statement.application.as_str(),
+                "generation": statement.generation,
+                "bundle": format!("sha384:{}", Hex(&statement.bundle)),
+                "subject": statement.subject,
+                "data": Hex(&statement.data).to_string(),
+            })),
             "compared": compared,
             "root": Hex(&proof.root).to_string(),
             "certificates": certificates,
