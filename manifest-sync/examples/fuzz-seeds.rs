@@ -48,9 +48,16 @@ fn conversations(out: &Path) -> Outcome {
     };
     let mut host_side = host::encode(&hello(VERSION, None));
     host_side.extend(host::encode_apply(br#"{"apiVersion":"v1","kind":"List","items":[]}"#).ok_or("small")?);
-    let message = "absent".to_owned();
+    let absent = || "absent".to_owned();
     for message in [
-        ToEnclave::BlobUnavailable { request: 4, message },
+        ToEnclave::BlobUnavailable {
+            request: 4,
+            message: absent(),
+        },
+        ToEnclave::BrokerUnavailable {
+            request: 5,
+            message: absent(),
+        },
         ToEnclave::Ping { nonce: 9 },
         ToEnclave::Stop {
             grace_seconds: Some(3),
@@ -118,6 +125,7 @@ fn enclave_side() -> Result<Vec<u8>, Box<dyn Error>> {
             warnings: Rejection::of("Pod/web", "ignored").errors,
         },
         FromEnclave::NeedBlob { request: 4, digest },
+        FromEnclave::NeedBroker { request: 5 },
         FromEnclave::Status {
             report: Box::new(report.clone()),
         },
@@ -190,6 +198,7 @@ fn streams(out: &Path) -> Outcome {
                 size: 1 << 40,
             })?,
         ),
+        ("broker", header(StreamKind::Broker { request: 5 })?),
         (
             "ingress",
             [

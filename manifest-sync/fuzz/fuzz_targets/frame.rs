@@ -107,6 +107,7 @@ fn say(input: &Input) -> Vec<u8> {
         },
         Input::Apply { bundle } => return host::encode_apply(&bundle).expect("it was taken"),
         Input::BlobUnavailable { request, message } => ToEnclave::BlobUnavailable { request, message },
+        Input::BrokerUnavailable { request, message } => ToEnclave::BrokerUnavailable { request, message },
         Input::Stop { grace_seconds } => ToEnclave::Stop { grace_seconds },
         Input::FinishedAck => ToEnclave::FinishedAck {},
         Input::Ping { nonce } => ToEnclave::Ping { nonce },

@@ -181,12 +181,6 @@ impl VerifiedBundle {
         self.bundle.application()
     }
 
-    /// Application that secrets are asked for: the one that the bundle names, or else the Pod's name, which is written in
-    /// the same letters. Without signers neither is more than what the bundle says of itself.
-    pub fn application_for_release(&self) -> &str {
-        self.application().unwrap_or(&self.plan().name)
-    }
-
     /// All signatures, those that do not count too; empty when the policy asks for none.
     pub fn signatures(&self) -> &[CheckedSignature] {
         &self.signatures
