@@ -1,5 +1,7 @@
 //! The two things that this side needs to know about time: what RFC 3339 texts mean, and what it is now.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use attest::UnixTime;
@@ -38,6 +40,21 @@ pub fn format_rfc3339(seconds: u64) -> String {
     UnixTime::from_seconds(seconds).to_string()
 }
 
+/// The same, from memory when this thread was asked for that second last: lines of a log come in bunches.
+pub fn second(seconds: u64) -> Rc<str> {
+    thread_local! {
+        static LAST: RefCell<Option<(u64, Rc<str>)>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some((known, text)) if *known == seconds => Rc::clone(text),
+        _ => {
+            let text: Rc<str> = format_rfc3339(seconds).into();
+            *last = Some((seconds, Rc::clone(&text)));
+            text
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +68,7 @@ mod tests {
         ] {
             assert_eq!(parse_rfc3339(text), Some(seconds), "{text}");
             assert_eq!(format_rfc3339(seconds), text);
+            assert_eq!(&*second(seconds), text);
         }
         assert_eq!(parse_rfc3339("2026-11-21T03:04:40.123Z"), Some(1_795_230_280));
         for bad in [

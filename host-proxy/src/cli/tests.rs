@@ -265,3 +265,38 @@ fn help_is_there_for_every_command() {
     }
     assert_eq!(run("help"), Ok(Command::Help(None)));
 }
+
+#[test]
+fn log_sinks_take_the_place_of_standard_output() {
+    use crate::sink::{Format, Target};
+    let logs = |line: &str| match run(line) {
+        Ok(Command::Up(up)) => up.serving.logs,
+        other => panic!("{other:?}"),
+    };
+    let names = |line: &str| -> Vec<String> { logs(line).sinks.into_iter().map(|spec| spec.name).collect() };
+    let plain = logs("up -f a");
+    assert_eq!(plain.sinks[0].target, Target::Stdout(Format::Text));
+    assert_eq!((plain.spool, plain.spool_bytes), (None, 16 << 20));
+    assert_eq!(
+        names("up -f a --log-sink file:/x --log-sink file:/y"),
+        ["file", "file-2"]
+    );
+    assert_eq!(
+        names("up -f a --log-sink file:/x --log-format json"),
+        ["stdout", "file"]
+    );
+    let spool = logs("up -f a --log-spool /s --log-spool-bytes 1Gi");
+    assert_eq!(
+        (spool.spool, spool.spool_bytes),
+        (Some(PathBuf::from("/s")), 1 << 30)
+    );
+    assert_eq!(
+        mistakes("up -f a --log-sink kafka --log-spool-bytes 5 --log-sink stdout --log-format json"),
+        [
+            "--log-sink: `kafka` is not a kind of sink; there are stdout, file:DIR, syslog+tcp://HOST:PORT, \
+             syslog+tls://HOST:PORT, otlp+http[s]://HOST[:PORT] and loki+http[s]://HOST[:PORT]",
+            "--log-spool-bytes: `5` is not a number of bytes from 262144 to 1099511627776, for instance 64Mi",
+            "--log-sink: standard output is one sink; give its format once (`--log-sink stdout,format=json`)",
+        ]
+    );
+}

@@ -186,9 +186,14 @@ fn checked(entry: Entry) -> Entry {
     let Entry::Record(record) = entry else {
         return entry;
     };
-    let container = match name(&record.container, 63) {
-        empty if empty.is_empty() => "unnamed".to_owned(),
-        good => good,
+    let label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let container = if (1..=63).contains(&record.container.len()) && record.container.bytes().all(label) {
+        record.container
+    } else {
+        match name(&record.container, 63) {
+            empty if empty.is_empty() => "unnamed".to_owned(),
+            good => good,
+        }
     };
     let mut bytes = record.bytes;
     if bytes.contains(&b'\n') {

@@ -28,6 +28,15 @@ impl Joiner {
     /// Takes the record at `place`; gives the line that it ends.
     pub fn join(&mut self, place: u64, record: LogRecord) -> Option<Line> {
         let time_ms = record.time_ns / 1_000_000;
+        if self.parts.is_empty() && !record.partial {
+            // Nearly always.
+            let part = Part {
+                place,
+                time_ms,
+                text: record.bytes,
+            };
+            return Some(line((record.container, record.stream == LogStream::Stderr), part));
+        }
         let key = (record.container, record.stream == LogStream::Stderr);
         let mut part = self.parts.remove(&key).unwrap_or(Part {
             place,

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::cli::LogFormat;
 use crate::table::escape;
-use crate::time::format_rfc3339;
+use crate::time::second;
 
 /// Where a line comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -60,7 +60,7 @@ impl Line {
 
     /// One JSON object and a line feed. Bytes that are not UTF-8 become U+FFFD.
     pub fn json(&self) -> Vec<u8> {
-        let seconds = format_rfc3339(self.time_ms / 1000);
+        let seconds = second(self.time_ms / 1000);
         let time = format!("{}.{:03}Z", seconds.trim_end_matches('Z'), self.time_ms % 1000);
         let log = String::from_utf8_lossy(&self.text);
         let shape = Shape {

@@ -6,7 +6,7 @@
 //! ```
 //! All integers are big-endian; the checksum covers the header before it and the payload.
 
-use manifest_sync::log_record::{Decoder, Entry, MAX_RECORD_BYTES};
+use manifest_sync::log_record::{Decoder, Dropped, Entry, MAX_RECORD_BYTES};
 
 use super::item::{Item, span};
 
@@ -88,15 +88,15 @@ pub(super) fn encode(mut first: u64, entries: &[Entry]) -> Vec<(Vec<u8>, u64)> {
     let mut block = vec![0; HEADER_BYTES];
     let mut places = 0;
     for entry in entries {
-        // A gap that was cut down to what is believed is written as it is counted.
-        let entry = &match entry {
-            Entry::Dropped(dropped) => Entry::Dropped(manifest_sync::log_record::Dropped {
+        match entry {
+            // A gap that was cut down to what is believed is written as it is counted.
+            Entry::Dropped(dropped) => Entry::Dropped(Dropped {
                 records: span(entry),
                 ..*dropped
-            }),
-            Entry::Record(_) => entry.clone(),
-        };
-        entry.encode(&mut block);
+            })
+            .encode(&mut block),
+            Entry::Record(_) => entry.encode(&mut block),
+        }
         places = span(entry).saturating_add(places);
         if block.len() >= HEADER_BYTES + PAYLOAD_BYTES {
             finish(&mut block, first, places);

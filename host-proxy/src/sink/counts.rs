@@ -88,17 +88,16 @@ struct Inner {
 }
 
 impl Counts {
-    /// Counts one record.
-    pub(super) fn received(&self, container: &str, stream: LogStream, bytes: usize) {
+    /// Counts records, with their bytes, of one output.
+    pub(super) fn received(&self, container: &str, stream: LogStream, (records, bytes): (u64, u64)) {
         let mut received = self.0.received.lock().unwrap_or_else(PoisonError::into_inner);
-        let error = stream == LogStream::Stderr;
-        let mut key = (container.to_owned(), error);
+        let mut key = (container.to_owned(), stream == LogStream::Stderr);
         if received.len() >= 2 * MAX_CONTAINERS && !received.contains_key(&key) {
             key.0 = OTHERS.to_owned();
         }
         let count = received.entry(key).or_default();
-        count.0 += 1;
-        count.1 += bytes as u64;
+        count.0 += records;
+        count.1 += bytes;
     }
 
     /// Counts records that the enclave dropped.

@@ -3,13 +3,13 @@
 use manifest_sync::log_record::LogStream;
 
 use super::item::Body;
-use crate::time::format_rfc3339;
+use crate::time;
 
 /// Appends one line. A notice is a line of standard error, which every reader of such files keeps.
 pub(super) fn render(body: &Body, out: &mut Vec<u8>) {
     match body {
         Body::Record(record) => {
-            out.extend_from_slice(time(record.time_ns).as_bytes());
+            time(record.time_ns, out);
             out.extend_from_slice(match record.stream {
                 LogStream::Stdout => b" stdout ",
                 LogStream::Stderr => b" stderr ",
@@ -18,7 +18,7 @@ pub(super) fn render(body: &Body, out: &mut Vec<u8>) {
             out.extend_from_slice(&record.bytes);
         }
         Body::Notice(notice) => {
-            out.extend_from_slice(time(notice.time_ns).as_bytes());
+            time(notice.time_ns, out);
             out.extend_from_slice(b" stderr F -- ");
             out.extend_from_slice(notice.text().as_bytes());
             out.extend_from_slice(b" --");
@@ -27,12 +27,15 @@ pub(super) fn render(body: &Body, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// `2026-11-21T03:04:40.042000000Z`
-pub(super) fn time(time_ns: u64) -> String {
-    let seconds = format_rfc3339(time_ns / 1_000_000_000);
-    format!(
-        "{}.{:09}Z",
-        seconds.trim_end_matches('Z'),
-        time_ns % 1_000_000_000
-    )
+/// Appends `2026-11-21T03:04:40.042000000Z`.
+fn time(time_ns: u64, out: &mut Vec<u8>) {
+    let second = time::second(time_ns / 1_000_000_000);
+    out.extend_from_slice(second.trim_end_matches('Z').as_bytes());
+    let mut digits = *b".000000000Z";
+    let mut rest = time_ns % 1_000_000_000;
+    for digit in digits.iter_mut().skip(1).take(9).rev() {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+    }
+    out.extend_from_slice(&digits);
 }

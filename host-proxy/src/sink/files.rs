@@ -213,3 +213,7 @@ impl FilesOutput {
 fn pod_directory(origin: &Origin) -> String {
     format!("{}_{}_{}", origin.namespace, origin.pod, origin.uid)
 }
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

@@ -139,16 +139,36 @@ impl Pipeline {
                 }));
             }
             at = last;
-            if let Entry::Record(record) = &entry {
-                self.counts
-                    .received(&record.container, record.stream, record.bytes.len());
+            if matches!(entry, Entry::Record(_)) {
                 taken.push(entry);
             }
         }
         self.at.1 = at;
+        self.count(&taken);
         if !taken.is_empty() {
             // The thread ends after this sender only.
             let _ = self.queue.send((Arc::clone(origin), taken)).await;
+        }
+    }
+
+    /// Counts what was taken, one run of records of the same output at a time.
+    fn count(&self, taken: &[Entry]) {
+        let mut records = taken
+            .iter()
+            .filter_map(|entry| match entry {
+                Entry::Record(record) => Some(record),
+                Entry::Dropped(_) => None,
+            })
+            .peekable();
+        while let Some(first) = records.next() {
+            let mut sum = (1, first.bytes.len() as u64);
+            while let Some(same) =
+                records.next_if(|record| record.container == first.container && record.stream == first.stream)
+            {
+                sum.0 += 1;
+                sum.1 += same.bytes.len() as u64;
+            }
+            self.counts.received(&first.container, first.stream, sum);
         }
     }
 
@@ -250,3 +270,7 @@ fn on_thread(name: String, task: impl Future<Output = ()> + Send + 'static) -> i
         .spawn(move || runtime.block_on(task))?;
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

@@ -16,7 +16,7 @@ use super::item::{Batch, Body, Item, Notice, Origin};
 use super::output::{Delivered, Trouble};
 use super::progress::Progress;
 use super::spec::Syslog;
-use crate::time::format_rfc3339;
+use crate::time::second;
 
 /// What a connection that broke may have swallowed: the buffers of both kernels, roughly.
 const WINDOW_BYTES: usize = 512 << 10;
@@ -248,7 +248,7 @@ fn notice_head(notice: &Notice, origin: &Origin, facility: u8) -> String {
 
 /// RFC 5424 allows six figures after the point.
 fn time(time_ns: u64) -> String {
-    let seconds = format_rfc3339(time_ns / 1_000_000_000);
+    let seconds = second(time_ns / 1_000_000_000);
     format!(
         "{}.{:06}Z",
         seconds.trim_end_matches('Z'),

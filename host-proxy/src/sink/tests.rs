@@ -14,7 +14,7 @@ use super::spool::Spool;
 
 const LIMIT: u64 = 256 << 10;
 
-pub(super) fn origin(boot: &str) -> Arc<Origin> {
+pub(crate) fn origin(boot: &str) -> Arc<Origin> {
     Arc::new(Origin {
         boot: boot.repeat(32),
         namespace: "default".to_owned(),
@@ -23,7 +23,7 @@ pub(super) fn origin(boot: &str) -> Arc<Origin> {
     })
 }
 
-pub(super) fn record(sequence: u64, container: &str, bytes: usize) -> Entry {
+pub(crate) fn record(sequence: u64, container: &str, bytes: usize) -> Entry {
     Entry::Record(LogRecord {
         sequence,
         time_ns: sequence,
