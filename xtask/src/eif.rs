@@ -24,6 +24,9 @@ use crate::{build, vm};
 /// `random.trust_cpu=off`: entropy is NSM's. `rootfstype=ramfs`: a tmpfs would hold no more than half of the memory that the
 /// packed image leaves, so that an image would need three times its size at boot and not twice.
 const COMMAND_LINE: &str = "console=ttyS0 reboot=k panic=-1 quiet random.trust_cpu=off rootfstype=ramfs";
+/// Ends every name in the certificates of the software security module (`attest::document::issue`). A program that has it can
+/// vouch for itself.
+const SOFTWARE_MODULE: &[u8] = b"software-nsm.cloister";
 /// When a reproducible build takes place.
 const BUILD_TIME: &str = "1970-01-01T00:00:00Z";
 
@@ -136,6 +139,8 @@ pub(crate) fn build(options: &Options) -> Result<Measurements> {
         Some(init) => init.clone(),
         None => build::init()?,
     };
+    let program = fs::read(&init).with_context(|| format!("cannot read {}", init.display()))?;
+    without_software_module(&program).with_context(|| init.display().to_string())?;
     let signer = match &options.signing {
         None => None,
         Some((key, certificate)) => {
@@ -173,6 +178,20 @@ pub(crate) fn build(options: &Options) -> Result<Measurements> {
         signer,
     }
     .write(&options.out)?)
+}
+
+/// No image has a program with the software security module as PID 1: features of the host side have leaked into its build.
+fn without_software_module(program: &[u8]) -> Result<()> {
+    if program
+        .windows(SOFTWARE_MODULE.len())
+        .any(|window| window == SOFTWARE_MODULE)
+    {
+        bail!(
+            "this cloister-init contains the software security module, which must not be in an image: build it without the \
+             feature `software` of the crate attest (`cargo xtask build` does)"
+        );
+    }
+    Ok(())
 }
 
 /// Builds the image again and compares. A signature is another one each time: it is left out of the comparison, and
@@ -291,5 +310,25 @@ fn file(text: &str) -> Result<(PathBuf, String)> {
             Ok((source.into(), path.to_owned()))
         }
         _ => bail!("--file: `{text}` is not SOURCE:/PATH/IN/THE/ENCLAVE"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_with_the_software_security_module_is_refused() {
+        assert!(without_software_module(b"").is_ok());
+        assert!(without_software_module(b"\x7fELF software-nsm.cloiste r").is_ok());
+        let refused = without_software_module(b"\x7fELF zonal.local.software-nsm.cloister\0").unwrap_err();
+        assert!(
+            refused.to_string().contains("software security module"),
+            "{refused}"
+        );
+        // The name that is looked for is the one that such a program has.
+        let source = include_str!("../../attest/src/document/issue.rs");
+        let name = std::str::from_utf8(SOFTWARE_MODULE).unwrap();
+        assert!(source.contains(&format!("const DOMAIN: &str = \"{name}\";")));
     }
 }
