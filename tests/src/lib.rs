@@ -2,6 +2,8 @@
 //! enclave, waiting for conditions. `cargo xtask test` builds what they run and names it in the environment.
 #![forbid(unsafe_code)]
 
+pub mod broker;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;

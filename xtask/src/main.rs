@@ -55,8 +55,9 @@ cargo xtask COMMAND
   test [FILTER]      run all tests that need no virtual machine; prints one summary
   test --vm [FILTER] run the end-to-end tests in emulated enclaves; prints one summary
   ci                 fmt, clippy, doc, deny, test, then test --vm
-  bench [boot|--write]
-                     measure against the budgets, or the boot alone; --write updates docs/benchmarks.md
+  bench [runtime|trust|boot]... [--write]
+                     measure against the budgets, or these groups alone; --write updates docs/benchmarks.md;
+                     `trust` verifies a real document, too, where CLOISTER_VECTORS names the vectors
 ";
 
 fn main() -> ExitCode {

@@ -2,29 +2,18 @@
 //! nothing: machines are shared and noisy, and only the ratios travel.
 
 mod boot;
+mod page;
+mod runtime;
+mod trust;
 
-use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use serde_json::{Value, json};
-use tests::{Backend, Product, Up, guest, pod, wait_for};
+use ::tests::{Backend, Product};
+use anyhow::{Result, bail};
 
-use crate::system::{need, root};
+use crate::system::root;
 use crate::{build, image};
-
-/// Starts, each with one restart, for the latencies.
-const SAMPLES: usize = 10;
-/// Bytes sent, and received again, for throughput.
-const BULK: usize = 128 << 20;
-/// Connections for the connection rate.
-const CONNECTIONS: u32 = 500;
-const PORT: u16 = 7;
 
 /// One row of the table.
 struct Row {
@@ -35,15 +24,48 @@ struct Row {
     budget: &'static str,
 }
 
-/// Runs every benchmark, or with `boot` those of the boot, and prints the table; `--write` keeps it in the documentation.
+/// Rows that are measured together, and have a section of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Runtime,
+    Trust,
+    Boot,
+}
+
+impl Group {
+    const ALL: [Self; 3] = [Self::Runtime, Self::Boot, Self::Trust];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Runtime => "runtime",
+            Self::Trust => "trust",
+            Self::Boot => "boot",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Runtime => "Size, containers, ingress",
+            Self::Trust => "Trust",
+            Self::Boot => "Boot of an emulated enclave",
+        }
+    }
+}
+
+/// Runs every benchmark, or those of the groups that are named, and prints the tables; `--write` keeps them in the
+/// documentation.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
-    let given: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (only_boot, write) = match given[..] {
-        [] => (false, false),
-        ["boot"] => (true, false),
-        ["--write"] => (false, true),
-        _ => bail!("bench takes `boot`, or `--write`, not {given:?}"),
-    };
+    let (mut groups, mut write) = (Vec::new(), false);
+    for argument in arguments {
+        match Group::ALL.into_iter().find(|group| group.name() == argument) {
+            Some(group) => groups.push(group),
+            None if argument == "--write" => write = true,
+            None => bail!("bench takes `runtime`, `trust`, `boot` and `--write`, not {argument:?}"),
+        }
+    }
+    if groups.is_empty() {
+        groups.extend(Group::ALL);
+    }
     let built = build::product()?;
     let guests = root().join("target/images/guest");
     let source = root().join("tests/guests/guest.rs");
@@ -58,296 +80,28 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
         backend: Backend::Local,
         environment: Vec::new(),
     };
-
-    if only_boot {
-        print!("{}", render(&boot::rows(&product, scratch.path())?));
-        return Ok(());
-    }
-    let mut rows = vec![
-        size(&product.init)?,
-        resident(&product, 1)?,
-        resident(&product, 10)?,
-    ];
-    rows.extend(latencies(&product, &program)?);
-    rows.extend(ingress(&product, &program)?);
-    rows.extend(boot::rows(&product, scratch.path())?);
-    let table = render(&rows);
-    print!("{table}");
-    if write {
-        let page = root().join("docs/benchmarks.md");
-        fs::write(&page, format!("{HEADER}\n{table}"))?;
-        println!("written to {}", page.display());
-    }
-    Ok(())
-}
-
-const HEADER: &str = "\
-# Benchmarks
-
-`cargo xtask bench` measures these on the machine it runs on, each beside a peer or a raw limit in the same run. The
-last run is below: two shared cores, so only the ratios travel. `--write` replaces this page.
-";
-
-fn render(rows: &[Row]) -> String {
-    let mut text =
-        String::from("| what | ours | peer in the same run | ratio | budget |\n|---|---:|---:|---:|---|\n");
-    for row in rows {
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} |",
-            row.what, row.ours, row.peer, row.ratio, row.budget
-        );
-    }
-    text
-}
-
-fn size(init: &Path) -> Result<Row> {
-    Ok(Row {
-        what: "`cloister-init`, static binary",
-        ours: mib(fs::metadata(init)?.len()),
-        peer: "–".to_owned(),
-        ratio: "–".to_owned(),
-        budget: "≤ 4 MiB",
-    })
-}
-
-fn resident(product: &Product, containers: usize) -> Result<Row> {
-    let list: Vec<Value> = (0..containers)
-        .map(|index| guest(&format!("c{index}"), &["sleep"]))
-        .collect();
-    let up = Up::start(
-        product,
-        &[pod(
-            json!({"containers": list, "terminationGracePeriodSeconds": 0}),
-        )],
-        &[],
-    );
-    for index in 0..containers {
-        up.wait_running(&format!("c{index}"));
-    }
-    let pid = up.enclave_pid().context("the enclave runs")?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap_or_default();
-    let kib: u64 = kib.trim().trim_end_matches(" kB").trim().parse()?;
-    Ok(Row {
-        what: if containers == 1 {
-            "PID 1 resident, 1 container"
-        } else {
-            "PID 1 resident, 10 containers"
-        },
-        ours: mib(kib * 1024),
-        peer: "–".to_owned(),
-        ratio: "–".to_owned(),
-        budget: "≤ 4 MiB",
-    })
-}
-
-/// Spawn to exec, and exit to the replacement's `main`: one container at a time, as a Pod that runs has it.
-fn latencies(product: &Product, program: &Path) -> Result<Vec<Row>> {
-    let (mut spawned, mut replaced) = (Vec::new(), Vec::new());
-    for _ in 0..SAMPLES {
-        let spec = json!({"containers": [guest("app", &["stamp"])], "terminationGracePeriodSeconds": 0});
-        let up = Up::start(product, &[pod(spec)], &[]);
-        up.wait_waiting("app", "CrashLoopBackOff");
-        wait_for("both stamps", || {
-            (up.stdout().matches("| end ").count() >= 2).then_some(())
-        });
-        replaced.extend(replacement(&up.stdout(), "app"));
-        let console = fs::read_to_string(up.state().join("console.log"))?;
-        let times = console.lines().filter_map(|line| {
-            line.split("app: executing ")
-                .nth(1)?
-                .split(' ')
-                .next()?
-                .parse()
-                .ok()
-        });
-        spawned.extend(times.collect::<Vec<f64>>());
-    }
-    let (ours_spawn, ours_replace) = (median(spawned), median(replaced));
-    let bare = median(
-        (0..SAMPLES)
-            .map(|_| timed(Command::new(program).args(["exit", "0"])))
-            .collect::<Result<_>>()?,
-    );
-    let crun = crun(program);
-    Ok(vec![
-        Row {
-            what: "container start, spawn to exec (peer: `crun run` of the same root, whole)",
-            ours: ms(ours_spawn),
-            peer: crun
-                .as_ref()
-                .map_or_else(|error| format!("not measured: {error}"), |peer| ms(*peer)),
-            ratio: crun.map_or_else(|_| "–".to_owned(), |peer| ratio(ours_spawn, peer)),
-            budget: "≤ crun",
-        },
-        Row {
-            what: "exit to the replacement's `main` (peer: bare vfork, exec, exit, wait)",
-            ours: ms(ours_replace),
-            peer: ms(bare),
-            ratio: ratio(ours_replace, bare),
-            budget: "≤ 5 ms median",
-        },
-    ])
-}
-
-/// From the end of a container's first instance to the start of its second, in milliseconds.
-fn replacement(log: &str, name: &str) -> Option<f64> {
-    let stamps = |word: &str| -> Vec<f64> {
-        log.lines()
-            .filter(|line| line.split('|').next().is_some_and(|prefix| prefix.trim() == name))
-            .filter_map(|line| line.split(word).nth(1)?.trim().parse().ok())
-            .collect()
-    };
-    let (starts, ends) = (stamps("| start "), stamps("| end "));
-    Some((starts.get(1)? - ends.first()?) / 1000.0)
-}
-
-/// `crun run` of a root with the same program, in milliseconds.
-fn crun(program: &Path) -> Result<f64> {
-    need("crun", "crun")?;
-    let bundle = tempfile::tempdir()?;
-    fs::create_dir(bundle.path().join("rootfs"))?;
-    fs::copy(program, bundle.path().join("rootfs/guest"))?;
-    let spec = Command::new("crun")
-        .arg("spec")
-        .current_dir(bundle.path())
-        .status()?;
-    if !spec.success() {
-        bail!("crun spec: {spec}");
-    }
-    let path = bundle.path().join("config.json");
-    let mut config: Value = serde_json::from_slice(&fs::read(&path)?)?;
-    config["process"]["args"] = json!(["/guest", "exit", "0"]);
-    config["process"]["terminal"] = json!(false);
-    // The machine may have no cgroup v2 to give; ours makes no cgroup here either.
-    if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
-        namespaces.retain(|namespace| namespace["type"] != "cgroup");
-    }
-    if let Some(mounts) = config["mounts"].as_array_mut() {
-        mounts.retain(|mount| mount["type"] != "cgroup");
-    }
-    fs::write(&path, config.to_string())?;
-    // crun refuses a hybrid hierarchy, though it is told to make no cgroup: it gets none to see.
-    let script = format!(
-        "mount -t tmpfs none /sys/fs/cgroup && for n in $(seq {SAMPLES}); do \
-         crun --cgroup-manager=disabled run --bundle {} cloister-bench-$n || exit 1; done",
-        bundle.path().display()
-    );
-    let whole = timed(Command::new("unshare").args(["-m", "sh", "-c", &script]))?;
-    Ok(whole / SAMPLES as f64)
-}
-
-fn timed(command: &mut Command) -> Result<f64> {
-    let start = Instant::now();
-    let output = command.stdin(Stdio::null()).output()?;
-    let took = start.elapsed();
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim().to_owned());
-    }
-    Ok(took.as_secs_f64() * 1000.0)
-}
-
-/// Through `host-proxy` and `net`, beside socat between the same two programs.
-fn ingress(product: &Product, program: &Path) -> Result<Vec<Row>> {
-    let mut container = guest("echo", &["echo", "7"]);
-    container["ports"] = json!([{"containerPort": PORT}]);
-    let up = Up::start(
-        product,
-        &[pod(json!({"containers": [container]}))],
-        &["--publish", "0:7"],
-    );
-    up.wait_log("ready");
-    let ours = traffic(up.port(PORT))?;
-    drop(up);
-    need("socat", "socat")?;
-    let (echo_port, socat_port) = (free_port()?, free_port()?);
-    let _echo = Running(
-        Command::new(program)
-            .args(["echo", &echo_port.to_string()])
-            .stdout(Stdio::null())
-            .spawn()?,
-    );
-    let listen = format!("TCP-LISTEN:{socat_port},fork,reuseaddr,bind=127.0.0.1");
-    let _socat = Running(
-        Command::new("socat")
-            .args([listen, format!("TCP:127.0.0.1:{echo_port}")])
-            .spawn()?,
-    );
-    wait_for("socat", || exchange_byte(socat_port).ok());
-    let peer = traffic(socat_port)?;
-    let raw = traffic(echo_port)?;
-    let beside = |unit: &str, peer: f64, raw: f64| format!("{peer:.0} {unit} (no relay: {raw:.0})");
-    Ok(vec![
-        Row {
-            what: "ingress throughput, one stream, echoed (peer: socat)",
-            ours: format!("{:.0} MiB/s", ours.0),
-            peer: beside("MiB/s", peer.0, raw.0),
-            ratio: format!("{:.2}", ours.0 / peer.0),
-            budget: "≥ socat",
-        },
-        Row {
-            what: "ingress connections, one after another (peer: socat)",
-            ours: format!("{:.0} /s", ours.1),
-            peer: beside("/s", peer.1, raw.1),
-            ratio: format!("{:.2}", ours.1 / peer.1),
-            budget: "≥ socat",
-        },
-    ])
-}
-
-/// MiB/s one way of an echo, and connections with one byte each per second.
-fn traffic(port: u16) -> Result<(f64, f64)> {
-    let stream = TcpStream::connect(("127.0.0.1", port))?;
-    let mut sender = stream.try_clone()?;
-    let start = Instant::now();
-    let writer = std::thread::spawn(move || -> std::io::Result<()> {
-        let chunk = vec![7; 256 * 1024];
-        for _ in 0..BULK / chunk.len() {
-            sender.write_all(&chunk)?;
+    for group in groups {
+        let rows = match group {
+            Group::Runtime => runtime::rows(&product, &program)?,
+            Group::Trust => trust::rows(&product, &built.broker, &program)?,
+            Group::Boot => boot::rows(&product, scratch.path())?,
+        };
+        let table = page::table(&rows);
+        println!("{}\n\n{table}", group.title());
+        if write {
+            keep(group, &table)?;
         }
-        sender.shutdown(std::net::Shutdown::Write)
-    });
-    let received = std::io::copy(&mut &stream, &mut std::io::sink())?;
-    let bulk = start.elapsed();
-    if writer.join().is_err() || received != BULK as u64 {
-        bail!("{received} of {BULK} bytes came back");
     }
-    let start = Instant::now();
-    for _ in 0..CONNECTIONS {
-        exchange_byte(port)?;
-    }
-    let rate = f64::from(CONNECTIONS) / start.elapsed().as_secs_f64();
-    Ok((BULK as f64 / f64::from(1 << 20) / bulk.as_secs_f64(), rate))
-}
-
-fn exchange_byte(port: u16) -> Result<()> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    stream.write_all(b"x")?;
-    let mut byte = [0];
-    stream.read_exact(&mut byte)?;
     Ok(())
 }
 
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
-        .local_addr()?
-        .port())
-}
-
-/// A process that ends with this value.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Replaces the group's section of the page.
+fn keep(group: Group, table: &str) -> Result<()> {
+    let path: &Path = &root().join("docs/benchmarks.md");
+    let page = fs::read_to_string(path).unwrap_or_default();
+    fs::write(path, page::with_section(&page, group.title(), table))?;
+    println!("written to {}", path.display());
+    Ok(())
 }
 
 fn median(mut samples: Vec<f64>) -> f64 {
@@ -365,4 +119,29 @@ fn ms(milliseconds: f64) -> String {
 
 fn ratio(ours: f64, peer: f64) -> String {
     format!("{:.2}", ours / peer)
+}
+
+/// A median with its spread: 10th and 90th percentile.
+fn spread(samples: &[f64], show: impl Fn(f64) -> String) -> String {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |percent: usize| {
+        let index = sorted.len().saturating_sub(1) * percent / 100;
+        show(sorted.get(index).copied().unwrap_or(f64::NAN))
+    };
+    format!("{} ({} – {})", show(median(sorted.clone())), at(10), at(90))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_is_the_median_and_two_percentiles() {
+        let samples: Vec<f64> = (0..=100).rev().map(f64::from).collect();
+        assert_eq!(
+            spread(&samples, |value| format!("{value:.0} ms")),
+            "50 ms (10 ms – 90 ms)"
+        );
+    }
 }
