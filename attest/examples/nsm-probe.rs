@@ -100,12 +100,6 @@ fn measured() -> Result<(), Box<dyn Error>> {
         "probe: device node is there: {}",
         std::fs::metadata(attest::nsm::PATH).is_ok()
     );
-    // PID 1 has given it away before anything of the bundle was started.
-    println!("probe: PID 1 holds the device: {}", holds_device("1")?);
-    println!(
-        "probe: attest holds the device: {}",
-        holds_device(&pid_of("attest")?)?
-    );
     for name in ["cpu.max", "cpu.weight", "memory.max", "pids.max"] {
         let value = std::fs::read_to_string(format!("{POD}/{name}"));
         println!(
@@ -114,28 +108,6 @@ fn measured() -> Result<(), Box<dyn Error>> {
         );
     }
     Ok(())
-}
-
-/// Whether a process has the device open (proc_pid_fd(5)).
-fn holds_device(pid: &str) -> Result<bool, Box<dyn Error>> {
-    let mut found = false;
-    for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
-        let file = std::fs::read_link(entry?.path()).unwrap_or_default();
-        found |= file.to_string_lossy().starts_with(attest::nsm::PATH);
-    }
-    Ok(found)
-}
-
-/// The process of an applet of `cloister-init`.
-fn pid_of(applet: &str) -> Result<String, Box<dyn Error>> {
-    for entry in std::fs::read_dir("/proc")? {
-        let pid = entry?.file_name().to_string_lossy().into_owned();
-        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        if command.split('\0').nth(1) == Some(applet) {
-            return Ok(pid);
-        }
-    }
-    Err(format!("no process {applet}").into())
 }
 
 fn lock(locked: bool) -> &'static str {

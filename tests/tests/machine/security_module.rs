@@ -80,8 +80,6 @@ fn a_bundle_is_measured_and_every_register_locked_before_it_runs() {
     says(&console, &format!("probe: PCR18 locked {}", "0".repeat(96)));
     says(&console, "probe: 32 PCRs are locked");
     says(&console, "probe: device node is there: false");
-    says(&console, "probe: PID 1 holds the device: false");
-    says(&console, "probe: attest holds the device: true");
     up.wait_running("app");
 }
 
@@ -103,13 +101,17 @@ fn a_container_gets_a_document_of_the_module_that_says_who_asked() {
         &[pod(json!({"containers": [app], "volumes": [volume]}))],
         &[],
     );
-    up.wait_log("| body ");
-    let text = lines_of(&up, "app");
-    says(&text, "status HTTP/1.1 200 OK");
-    // Label, then bundle and generation; the names and the data have their length in front.
-    says(&text, &hex(b"cloister.dev/application/v1\0\0\0\0\0"));
-    says(&text, &hex(b"\x04test\x03app\x06report"));
-    says(&text, &hex(&[0x5a; 32]));
+    up.wait_log("| ready");
+    let text = up.stdout();
+    assert!(text.contains("status HTTP/1.1 200 OK"), "{text}");
+    for part in [
+        // Label, then bundle and generation; the names and the data have their length in front.
+        &b"cloister.dev/application/v1\0\0\0\0\0"[..],
+        b"\x04test\x03app\x06report",
+        &[0x5a; 32],
+    ] {
+        assert!(text.contains(&hex(part)), "{} is not in {text}", hex(part));
+    }
 }
 
 #[test]
