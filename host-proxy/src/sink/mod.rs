@@ -24,6 +24,7 @@ mod options;
 mod otlp;
 mod output;
 mod pipeline;
+mod place;
 mod progress;
 mod reader;
 mod recover;

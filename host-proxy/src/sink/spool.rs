@@ -14,7 +14,8 @@ use manifest_sync::log_record::Entry;
 use tokio::sync::watch;
 
 use super::block;
-use super::item::{Body, Lost, Origin};
+use super::item::Origin;
+use super::place::Place;
 use super::segment::Segment;
 
 /// A full spool loses at least this part of itself at once.
@@ -39,21 +40,10 @@ pub(super) struct State {
     pub(super) sinks: Vec<Place>,
     pub(super) ended: bool,
     dirty: bool,
+    /// Whether it was reported that nothing can be written.
+    failing: bool,
     /// Bytes cut off at the start because their write was torn.
     torn: u64,
-}
-
-/// Where one sink is.
-#[derive(Debug, Default)]
-pub(super) struct Place {
-    /// Next entry that it reads.
-    pub(super) position: u64,
-    /// Entries before this one are of no more use to it.
-    pub(super) released: u64,
-    /// What it missed and has not been told yet.
-    pub(super) lost: Lost,
-    /// Records that it missed, in all.
-    pub(super) lost_total: u64,
 }
 
 /// How full the spool is.
@@ -88,6 +78,7 @@ impl Spool {
                 sinks: Vec::new(),
                 ended: false,
                 dirty: false,
+                failing: false,
                 torn,
             }),
             changed: watch::Sender::new(()),
@@ -141,10 +132,12 @@ impl Spool {
         let first = self.state().next;
         for (bytes, places) in block::encode(first, entries) {
             if let Err(error) = self.append_block(origin, sequence, &bytes, places) {
-                let place = self.directory.as_deref().unwrap_or(Path::new("memory")).display();
-                log::error!("log spool {place}: {error}: {places} log records are lost");
-                // The gap between segments tells the readers.
                 let mut state = self.state();
+                if !std::mem::replace(&mut state.failing, true) {
+                    let place = self.directory.as_deref().unwrap_or(Path::new("memory")).display();
+                    log::error!("log spool {place}: {error}: log records are lost, and counted");
+                }
+                // The gap between segments tells the readers.
                 state.next = state.next.saturating_add(places);
             }
             sequence = sequence.saturating_add(places);
@@ -169,6 +162,7 @@ impl Spool {
         let mut state = self.state();
         state.next = state.next.saturating_add(places);
         state.dirty = true;
+        state.failing = false;
         let next = state.next;
         if let Some(segment) = state.segments.back_mut() {
             segment.bytes += bytes.len() as u64;
@@ -236,9 +230,7 @@ impl State {
             };
             segment.remove();
             for place in self.sinks.iter_mut().filter(|sink| sink.position < segment.end) {
-                let before = place.lost.total();
                 place.miss(&segment);
-                place.lost_total += place.lost.total() - before;
             }
         }
     }
@@ -278,38 +270,5 @@ impl State {
         self.segments
             .back_mut()
             .ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-}
-
-impl Place {
-    /// Counts what `segment` has that this sink has not read.
-    fn miss(&mut self, segment: &Segment) {
-        self.lost
-            .count_unnamed(segment.first.saturating_sub(self.position));
-        let from = self.position.max(segment.first);
-        let (items, damaged) = segment.items_from(from);
-        for item in items {
-            match item.body {
-                Body::Record(record) => self.lost.count(&Entry::Record(record)),
-                Body::Notice(notice) => {
-                    self.lost
-                        .count(&Entry::Dropped(manifest_sync::log_record::Dropped {
-                            first: 0,
-                            records: notice.records,
-                        }));
-                }
-            }
-        }
-        self.lost.count_unnamed(damaged);
-        self.position = segment.end;
-        self.released = self.released.max(segment.end);
-    }
-
-    /// Counts places up to `to` whose content nobody knows.
-    pub(super) fn skip(&mut self, to: u64) {
-        let places = to.saturating_sub(self.position);
-        self.lost.count_unnamed(places);
-        self.lost_total += places;
-        self.position = self.position.max(to);
     }
 }
