@@ -60,6 +60,9 @@ fn main() {
             forever();
         }
         ["make-device", name] => make_device(name),
+        ["write-bytes", path, hex] => write_bytes(path, hex),
+        ["reach", paths @ ..] => reach(paths),
+        ["kill-everything"] => kill_everything(),
         ["die-at", port] => die_at(port.parse().expect("a port")),
         other => panic!("guest: {other:?}?"),
     }
@@ -275,6 +278,43 @@ fn attest_flood(socket: &str, count: usize) {
     let answers: Vec<String> = (0..count).map(|_| get(socket, "/v1/attestation").0).collect();
     let with = |code: &str| answers.iter().filter(|status| status.contains(code)).count();
     println!("answers {} {}", with(" 200 "), with(" 429 "));
+
+/// Writes bytes that no argument could hold, to a file or (`-`) to standard output.
+fn write_bytes(path: &str, hex: &str) {
+    let digit = |index: usize| u8::from_str_radix(&hex[index..index + 2], 16).expect("hexadecimal");
+    let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(digit).collect();
+    match path {
+        "-" => std::io::stdout().write_all(&bytes).expect("standard output"),
+        path => std::fs::write(path, bytes).expect("a writable file"),
+    }
+}
+
+/// Tries to get at each of these: as a file, as a directory, as a socket. Says what processes there are.
+fn reach(paths: &[&str]) {
+    for path in paths {
+        let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut [0; 16]));
+        let written = std::fs::File::options().write(true).open(path).map(drop);
+        let listed = std::fs::read_dir(path).map(drop);
+        let connected = std::os::unix::net::UnixStream::connect(path).map(drop);
+        let outcomes = [read.map(drop), written, listed, connected].map(outcome);
+        println!("{path}: {}", outcomes.join(" "));
+    }
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    println!("processes: {:?}", processes.collect::<Vec<_>>());
+    forever();
+}
+
+unsafe extern "C" {
+    fn kill(pid: i32, signal: i32) -> i32;
+}
+
+/// Kills all processes that it can see and may kill; as PID 1 of its namespace it survives that (kill(2)).
+fn kill_everything() {
+    for pid in (2..=4096).chain([-1]) {
+        // SAFETY: a system call without pointers.
+        unsafe { kill(pid, 9) };
+    }
     forever();
 }
 

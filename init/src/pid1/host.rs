@@ -22,6 +22,7 @@ use crate::handshakes::Room;
 use crate::sys::{fd, proc};
 
 const FOREIGN: &str = "this enclave has another controller: present its session key, or stop the other one";
+const UNANSWERED: &str = "Apply while the one before has not been answered";
 const SUPERSEDED: &str = "a controller with the session key has taken over";
 
 impl Pid1 {
@@ -109,6 +110,10 @@ impl Pid1 {
         }
         match input {
             enclave::Input::Apply { bundle } => {
+                // Answers have no names but their order, so there is never more than one to come.
+                if self.pending.as_ref().is_some_and(|(waiting, _)| *waiting == id) {
+                    return self.turn_away(id, RefusedReason::Malformed, UNANSWERED.to_owned());
+                }
                 self.pending = Some((id, bundle));
                 self.apply_pending();
             }

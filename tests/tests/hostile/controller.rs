@@ -14,7 +14,7 @@ use crate::enclave::Enclave;
 use crate::wire::Wire;
 
 /// How long a state of the Pod is waited for.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A controller that was welcomed.
 pub(crate) struct Controller {
@@ -180,5 +180,15 @@ impl Controller {
     pub(crate) fn is_running(&self, name: &str) -> bool {
         self.container(name)
             .is_some_and(|status| matches!(status.state, ContainerState::Running { .. }))
+    }
+
+    /// Why a container waits: reason and message.
+    pub(crate) fn waiting(&self, name: &str) -> Option<(&str, &str)> {
+        match &self.container(name)?.state {
+            ContainerState::Waiting { reason, message } => {
+                Some((reason, message.as_deref().unwrap_or_default()))
+            }
+            _ => None,
+        }
     }
 }

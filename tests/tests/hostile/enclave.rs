@@ -106,6 +106,11 @@ impl Enclave {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Pid of its PID 1 on this machine.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
     /// Whether a guest runs whose command line has this word.
     pub(crate) fn runs(&self, word: &str) -> bool {
         let executes = |pid: i32| {

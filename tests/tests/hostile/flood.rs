@@ -1,8 +1,13 @@
 //! More than anybody needs. What it costs the enclave is bounded, and the honest host still gets in.
 
+use std::io::IoSlice;
+use std::os::fd::AsRawFd as _;
+
 use manifest_sync::config::{CONTROL_PORT, DATA_PORT};
 use manifest_sync::link::StreamReply;
+use manifest_sync::protocol::FromEnclave;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::json;
 
 use crate::controller::Controller;
@@ -97,5 +102,36 @@ fn pings_whose_answers_nobody_reads() {
         });
         let after = stage.honest().ping().resident_bytes;
         assert!(after <= before + MEMORY, "{after} bytes, before {before}");
+    });
+}
+
+#[test]
+fn a_thousand_take_overs() {
+    against_a_fresh_one(|stage| {
+        let descriptors = stage.enclave.descriptors();
+        let held = (0..1000).map(|_| Controller::connect(&stage.enclave, Some(stage.key())).wire);
+        the_honest_host_gets_in(stage, held.collect(), descriptors);
+    });
+}
+
+/// SCM_RIGHTS: on a Unix socket anybody can push descriptors into whoever reads.
+#[test]
+fn descriptors_that_come_with_the_bytes() {
+    against_a_fresh_one(|stage| {
+        let before = stage.enclave.descriptors();
+        let file = std::fs::File::open("/dev/null").expect("a file");
+        let fds = vec![file.as_raw_fd(); 200];
+        let rights = [ControlMessage::ScmRights(&fds)];
+        stage.with_the_key(|_, mut wire| {
+            let ping = manifest_sync::frame::encode(br#"{"type":"ping","nonce":1}"#);
+            for _ in 0..20 {
+                let slice = [IoSlice::new(&ping)];
+                let socket = wire.socket().as_raw_fd();
+                sendmsg::<()>(socket, &slice, &rights, MsgFlags::empty(), None).expect("sent");
+                while !matches!(wire.hear(), Some(FromEnclave::Pong { nonce: 1, .. })) {}
+            }
+            let now = stage.enclave.descriptors();
+            assert!(now <= before + 10, "{now} descriptors, before {before}");
+        });
     });
 }

@@ -105,10 +105,14 @@ fn hello_twice() {
 
 #[test]
 fn a_grace_period_that_is_none() {
-    for grace in ["-1", "0.5", "4294967296", "1e9", "\"0\""] {
-        let stop = format!(r#"{{"type":"stop","graceSeconds":{grace}}}"#);
-        message_is_refused(stop, "unreadable message");
-    }
+    against(|stage| {
+        for grace in ["-1", "0.5", "4294967296", "1e9", "\"0\""] {
+            stage.with_the_key(|_, mut wire| {
+                wire.frame(format!(r#"{{"type":"stop","graceSeconds":{grace}}}"#));
+                wire.expect_refused(RefusedReason::Malformed, "unreadable message");
+            });
+        }
+    });
 }
 
 #[test]

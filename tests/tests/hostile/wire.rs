@@ -10,7 +10,7 @@ use manifest_sync::protocol::{FromEnclave, RefusedReason};
 use serde_json::Value;
 
 /// Longer than any deadline of the enclave, shorter than patience.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Largest frame that an enclave sends.
 const LARGEST: usize = 16 << 20;
 
