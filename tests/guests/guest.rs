@@ -278,6 +278,7 @@ fn attest_flood(socket: &str, count: usize) {
     let answers: Vec<String> = (0..count).map(|_| get(socket, "/v1/attestation").0).collect();
     let with = |code: &str| answers.iter().filter(|status| status.contains(code)).count();
     println!("answers {} {}", with(" 200 "), with(" 429 "));
+}
 
 /// Writes bytes that no argument could hold, to a file or (`-`) to standard output.
 fn write_bytes(path: &str, hex: &str) {

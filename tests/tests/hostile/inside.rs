@@ -67,6 +67,7 @@ fn the_devices_of_the_enclave() {
         "/dev/kmsg",
         "/dev/console",
         "/dev/hwrng",
+        "/run/cloister/nsm.sock",
     ]);
 }
 

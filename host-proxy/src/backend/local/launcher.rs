@@ -33,6 +33,8 @@ pub(super) fn main(state: &Path, init: &Path) -> ExitCode {
 fn launch(enclave: &Detached, state: &Path, init: &Path) -> Result<Child, String> {
     // Fails only for the leader of a process group, which then has what it needs.
     let _ = setsid();
+    // The kernel makes a user namespace for a process with one thread only; the module has its own.
+    enter_user_namespace()?;
     security_module::start(state, init)
         .map_err(|error| format!("cannot start its security module: {error}"))?;
     enter_namespaces()?;
@@ -53,7 +55,7 @@ fn launch(enclave: &Detached, state: &Path, init: &Path) -> Result<Child, String
 }
 
 /// user_namespaces(7): without privileges, a user namespace comes first, with our own id as its root.
-fn enter_namespaces() -> Result<(), String> {
+fn enter_user_namespace() -> Result<(), String> {
     let (uid, gid) = (geteuid(), getegid());
     if !uid.is_root() {
         unshare(CloneFlags::CLONE_NEWUSER).map_err(|error| {
@@ -70,6 +72,10 @@ fn enter_namespaces() -> Result<(), String> {
             fs::write(path, text).map_err(|error| format!("cannot write {path}: {error}"))?;
         }
     }
+    Ok(())
+}
+
+fn enter_namespaces() -> Result<(), String> {
     // The mount namespace is PID 1's own affair: pivot_root(2) would take us along.
     let namespaces = CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET
