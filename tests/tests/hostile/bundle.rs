@@ -332,7 +332,7 @@ fn a_plain_secret() {
         });
         signed(&payload(product, INTRUDER, &[release(APPLICATION, 5), secret]))
     };
-    rejected_by_signers(attack, "allowPlainSecrets", "it holds Secrets (known)");
+    rejected_by_signers(attack, "allowPlainSecrets", "it holds Secrets");
 }
 
 #[test]

@@ -96,9 +96,8 @@ fn pings_whose_answers_nobody_reads() {
         let ping = manifest_sync::frame::encode(json!({"type": "ping", "nonce": 1}).to_string().as_bytes());
         let many = ping.repeat(1000);
         stage.with_the_key(|_, mut wire| {
-            for _ in 0..50 {
-                assert!(wire.send(&many), "hung up");
-            }
+            // Answers are dropped, and who does not take one for half a minute is given up.
+            let _given_up = !(0..50).all(|_| wire.send(&many));
         });
         let after = stage.honest().ping().resident_bytes;
         assert!(after <= before + MEMORY, "{after} bytes, before {before}");
