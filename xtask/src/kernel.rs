@@ -1,5 +1,8 @@
 //! `cargo xtask kernel`: the enclave's kernel, built reproducibly from the Debian kernel source package with the
-//! configuration of `rootfs/kernel/cloister.config`. `docs/kernel.md` says what is on and why.
+//! configuration of `rootfs/kernel/cloister.config`. `docs/kernel.md` says what is on and why. A second variant, for tests,
+//! has the security module's driver as a module.
+
+mod config;
 
 use std::fs;
 use std::io::Write as _;
@@ -8,6 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use self::config::{denied, merge, stray_modules};
 use crate::debian::{self, Origin, Pin, need_packages};
 use crate::system::root;
 use crate::vm::{directory, kernel_version};
@@ -24,6 +28,8 @@ const PIN: Pin = Pin {
     file: "linux-source-6.12_6.12.117-1~deb12u1_all.deb",
     sha256: "e849faf31ca3555757f3a8877cb01af92122f744f75d1f3102734651c4e14703",
 };
+/// The built image in the kernel's tree.
+const IMAGE: &str = "arch/x86/boot/bzImage";
 /// The time that the kernel says it was built at: that of the Debian package's last change.
 const TIMESTAMP: &str = "2026-11-14T12:56:01Z";
 /// Our only change of the source, see `docs/kernel.md`: the vsock driver stops receiving while too many of its replies
@@ -47,6 +53,35 @@ const PACKAGES: [&str; 10] = [
     "xz-utils",
 ];
 
+/// The kernel of enclaves.
+const PRODUCT: Variant = Variant {
+    image: "bzImage",
+    fragments: &["cloister.config"],
+    modules: &[],
+};
+/// The same with the security module's driver as a module, as AWS's kernel has it.
+const MODULAR: Variant = Variant {
+    image: "bzImage-modular",
+    fragments: &["cloister.config", "modular.config"],
+    modules: &["drivers/misc/nsm.ko"],
+};
+
+/// A kernel that can be built here.
+struct Variant {
+    /// Name of the image in `target/vm`, where its key and its configuration are named after it.
+    image: &'static str,
+    /// Files of `rootfs/kernel`. What a later one says replaces what an earlier one said.
+    fragments: &'static [&'static str],
+    /// The modules that come with it, by their places in the kernel's tree.
+    modules: &'static [&'static str],
+}
+
+/// A kernel and the module that it needs to have a security module.
+pub(crate) struct Modular {
+    pub(crate) kernel: PathBuf,
+    pub(crate) module: PathBuf,
+}
+
 /// A text of the source and what replaces it.
 struct Edit {
     file: &'static str,
@@ -54,82 +89,138 @@ struct Edit {
     to: &'static str,
 }
 
-/// `cargo xtask kernel`
+/// `cargo xtask kernel [--modular]`
 pub(crate) fn kernel(arguments: &[String]) -> Result<()> {
-    if let [argument, ..] = arguments {
-        bail!("kernel takes no argument, not {argument:?}");
+    let files = match arguments {
+        [] => vec![build()?],
+        [flag] if flag == "--modular" => {
+            let Modular { kernel, module } = build_modular()?;
+            vec![kernel, module]
+        }
+        _ => bail!("kernel takes --modular or nothing, not {arguments:?}"),
+    };
+    for file in files {
+        println!("{} {} sha256 {}", file.display(), VERSION, debian::sha256(&file)?);
     }
-    let image = build()?;
-    println!(
-        "{} {} sha256 {}",
-        image.display(),
-        VERSION,
-        debian::sha256(&image)?
-    );
     Ok(())
 }
 
 /// Builds `target/vm/bzImage`, unless the one that is there was made of the same source, fragment and tools.
 pub(crate) fn build() -> Result<PathBuf> {
-    let out = directory();
-    let (image, key_file) = (out.join("bzImage"), out.join("bzImage.key"));
-    let fragment = root().join("rootfs/kernel/cloister.config");
-    let fits = |key: &str| image.is_file() && fs::read_to_string(&key_file).is_ok_and(|old| old == key);
-    if key(&fragment).is_ok_and(|key| fits(&key)) {
-        return Ok(image);
-    }
-    need_packages(&PACKAGES)?;
-    let key = key(&fragment)?;
-    debian::fetch(&SOURCE, &[PIN], &out.join("source"))?;
-    let scratch = out.join("kernel");
-    let tree = unpack(&out.join("source").join(PIN.file), &scratch)?;
-    edit(&tree, &EDIT)?;
-    configure(&tree, &fragment)?;
-    let jobs = format!("-j{}", std::thread::available_parallelism()?);
-    eprintln!("xtask: building the kernel; the log is {}", log(&tree).display());
-    make(&tree, &[&jobs, "bzImage"])?;
-    let built = tree.join("arch/x86/boot/bzImage");
-    let version = kernel_version(&built)?;
-    if version != VERSION {
-        bail!("the source package makes a kernel {version}, not {VERSION}");
-    }
-    // The old key must not vouch for the new image, nor the new key for half an image.
-    fs::remove_file(&key_file).or_else(|error| {
-        if error.kind() == std::io::ErrorKind::NotFound {
-            Ok(())
-        } else {
-            Err(error)
-        }
-    })?;
-    let new = out.join("bzImage.new");
-    fs::copy(&built, &new)?;
-    fs::rename(&new, &image)?;
-    fs::copy(tree.join(".config"), out.join("bzImage.config"))?;
-    fs::write(&key_file, key)?;
-    fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
-    Ok(image)
+    PRODUCT.build()?;
+    Ok(directory().join(PRODUCT.image))
 }
 
-/// What the image depends on.
-fn key(fragment: &Path) -> Result<String> {
-    let first_line = |program: &str| -> Result<String> {
-        let output = Command::new(program)
-            .arg("--version")
-            .output()
-            .with_context(|| format!("cannot run {program}"))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        Ok(text.lines().next().unwrap_or_default().to_owned())
-    };
-    Ok(format!(
-        "source: {} {}\nedit: {}: {}\ntime: {TIMESTAMP}\nfragment: sha256 {}\ncompiler: {}\nlinker: {}\n",
-        SOURCE.package,
-        SOURCE.version,
-        EDIT.file,
-        EDIT.to.trim(),
-        debian::sha256(fragment)?,
-        first_line("gcc")?,
-        first_line("ld")?,
-    ))
+/// Builds `target/vm/bzImage-modular` and `target/vm/nsm.ko` in the same way.
+pub(crate) fn build_modular() -> Result<Modular> {
+    MODULAR.build()?;
+    Ok(Modular {
+        kernel: directory().join(MODULAR.image),
+        module: directory().join("nsm.ko"),
+    })
+}
+
+impl Variant {
+    /// Builds everything of it, unless what is there fits.
+    fn build(&self) -> Result<()> {
+        let out = directory();
+        let key_file = out.join(format!("{}.key", self.image));
+        let results = self.results();
+        let there = results.iter().all(|(_, name)| out.join(name).is_file());
+        let fits = |key: &str| there && fs::read_to_string(&key_file).is_ok_and(|old| old == key);
+        if self.key().is_ok_and(|key| fits(&key)) {
+            return Ok(());
+        }
+        need_packages(&PACKAGES)?;
+        let key = self.key()?;
+        debian::fetch(&SOURCE, &[PIN], &out.join("source"))?;
+        let scratch = out.join(format!("build-{}", self.image));
+        let tree = unpack(&out.join("source").join(PIN.file), &scratch)?;
+        edit(&tree, &EDIT)?;
+        configure(&tree, &self.fragments()?)?;
+        self.make(&tree)?;
+        // The old key must not vouch for the new image, nor the new key for half an image.
+        fs::remove_file(&key_file).or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+        for (built, name) in &results {
+            let new = out.join(format!("{name}.new"));
+            fs::copy(tree.join(built), &new).with_context(|| format!("cannot copy {built}"))?;
+            fs::rename(&new, out.join(name))?;
+        }
+        fs::copy(tree.join(".config"), out.join(format!("{}.config", self.image)))?;
+        fs::write(&key_file, key)?;
+        fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove {}", scratch.display()))
+    }
+
+    /// What is built: the place in the kernel's tree, and the name in `target/vm`.
+    fn results(&self) -> Vec<(&'static str, &'static str)> {
+        let mut results = vec![(IMAGE, self.image)];
+        for module in self.modules {
+            let name = module.rsplit('/').next().unwrap_or(module);
+            results.push((module, name));
+        }
+        results
+    }
+
+    fn make(&self, tree: &Path) -> Result<()> {
+        let jobs = format!("-j{}", std::thread::available_parallelism()?);
+        eprintln!("xtask: building the kernel; the log is {}", log(tree).display());
+        if self.modules.is_empty() {
+            make(tree, &[&jobs, "bzImage"])?;
+        } else {
+            make(tree, &[&jobs, "bzImage", "modules"])?;
+        }
+        let version = kernel_version(&tree.join(IMAGE))?;
+        if version != VERSION {
+            bail!("the source package makes a kernel {version}, not {VERSION}");
+        }
+        Ok(())
+    }
+
+    /// What all fragments ask for together.
+    fn fragments(&self) -> Result<String> {
+        let mut asked = String::new();
+        for name in self.fragments {
+            let path = fragment(name);
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            asked = merge(&asked, &text);
+        }
+        Ok(asked)
+    }
+
+    /// What the results depend on.
+    fn key(&self) -> Result<String> {
+        let mut fragments = String::new();
+        for name in self.fragments {
+            fragments += &format!("fragment: sha256 {}\n", debian::sha256(&fragment(name))?);
+        }
+        Ok(format!(
+            "source: {} {}\nedit: {}: {}\ntime: {TIMESTAMP}\n{fragments}compiler: {}\nlinker: {}\n",
+            SOURCE.package,
+            SOURCE.version,
+            EDIT.file,
+            EDIT.to.trim(),
+            first_line("gcc")?,
+            first_line("ld")?,
+        ))
+    }
+}
+
+fn fragment(name: &str) -> PathBuf {
+    root().join("rootfs/kernel").join(name)
+}
+
+/// What a tool says that it is.
+fn first_line(program: &str) -> Result<String> {
+    let output = Command::new(program)
+        .arg("--version")
+        .output()
+        .with_context(|| format!("cannot run {program}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 /// Unpacks the kernel's tree below `scratch`, from nothing: what an interrupted build left is of unknown state.
@@ -161,20 +252,19 @@ fn edit(tree: &Path, edit: &Edit) -> Result<()> {
     Ok(())
 }
 
-/// `tinyconfig`, the fragment, and a check that the fragment got what it asked for.
-fn configure(tree: &Path, fragment: &Path) -> Result<()> {
+/// `tinyconfig`, what the fragments ask for, and a check that it came out so.
+fn configure(tree: &Path, asked: &str) -> Result<()> {
     make(tree, &["tinyconfig"])?;
-    let asked = fs::read_to_string(fragment)?;
     let config = tree.join(".config");
-    let merged = merge(&fs::read_to_string(&config)?, &asked);
+    let merged = merge(&fs::read_to_string(&config)?, asked);
     fs::write(&config, merged)?;
     make(tree, &["olddefconfig"])?;
-    let denied = denied(&asked, &fs::read_to_string(&config)?);
-    if !denied.is_empty() {
+    let got = fs::read_to_string(&config)?;
+    let wrong = [denied(asked, &got), stray_modules(asked, &got)].concat();
+    if !wrong.is_empty() {
         bail!(
-            "the kernel's configuration does not come out as {} asks: {}",
-            fragment.display(),
-            denied.join(", ")
+            "the kernel's configuration does not come out as rootfs/kernel asks: {}",
+            wrong.join(", ")
         );
     }
     Ok(())
@@ -223,77 +313,9 @@ fn log(tree: &Path) -> PathBuf {
     tree.with_file_name("build.log")
 }
 
-/// An option and its value, from a line of a configuration; `n` for one that is not set.
-fn option(line: &str) -> Option<(&str, &str)> {
-    if let Some(name) = line
-        .strip_prefix("# ")
-        .and_then(|line| line.strip_suffix(" is not set"))
-    {
-        return name.starts_with("CONFIG_").then_some((name, "n"));
-    }
-    line.split_once('=')
-        .filter(|(name, _)| name.starts_with("CONFIG_"))
-}
-
-fn options(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.lines().filter_map(|line| option(line.trim_end()))
-}
-
-/// `base` without what the fragment speaks about, then the fragment.
-fn merge(base: &str, fragment: &str) -> String {
-    let spoken: Vec<&str> = options(fragment).map(|(name, _)| name).collect();
-    let kept = base
-        .lines()
-        .filter(|line| option(line).is_none_or(|(name, _)| !spoken.contains(&name)));
-    let mut merged = String::new();
-    for line in kept.chain(fragment.lines()) {
-        merged.push_str(line);
-        merged.push('\n');
-    }
-    merged
-}
-
-/// What `asked` wants and `got` does not have, in words. An option that does not exist is as good as one that is off.
-fn denied(asked: &str, got: &str) -> Vec<String> {
-    let find = |wanted: &str| {
-        options(got)
-            .find(|(name, _)| *name == wanted)
-            .map_or("n", |(_, value)| value)
-    };
-    options(asked)
-        .filter(|(name, value)| find(name) != *value)
-        .map(|(name, value)| format!("{name} is {}, not {value}", find(name)))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_fragment_replaces_what_it_speaks_about() {
-        let base = "# Kernel\nCONFIG_A=y\n# CONFIG_B is not set\nCONFIG_AB=y\n";
-        let merged = merge(base, "# Reason\nCONFIG_B=y\n# CONFIG_A is not set\n");
-        assert_eq!(
-            merged,
-            "# Kernel\nCONFIG_AB=y\n# Reason\nCONFIG_B=y\n# CONFIG_A is not set\n"
-        );
-    }
-
-    #[test]
-    fn every_option_that_did_not_come_out_is_named() {
-        let asked = "CONFIG_A=y\nCONFIG_B=64\n# CONFIG_C is not set\n# CONFIG_D is not set\nCONFIG_E=y\n";
-        let got = "CONFIG_A=y\nCONFIG_B=8\n# CONFIG_C is not set\nCONFIG_D=y\n";
-        let denied = denied(asked, got);
-        assert_eq!(
-            denied,
-            [
-                "CONFIG_B is 8, not 64",
-                "CONFIG_D is y, not n",
-                "CONFIG_E is n, not y"
-            ]
-        );
-    }
 
     #[test]
     fn an_edit_that_does_not_fit_is_refused() {
@@ -314,37 +336,5 @@ mod tests {
             error.starts_with("a.c has the text to replace 0 times"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn every_option_of_the_fragment_has_its_reason_in_the_documentation() {
-        let reasons = include_str!("../../docs/kernel.md");
-        let fragment = include_str!("../../rootfs/kernel/cloister.config");
-        let missing: Vec<String> = options(fragment)
-            .map(|(name, value)| {
-                let name = name.trim_start_matches("CONFIG_");
-                match value {
-                    "y" | "n" => format!("`{name}`"),
-                    _ => format!("`{name}={value}`"),
-                }
-            })
-            .filter(|name| !reasons.contains(name))
-            .collect();
-        assert!(missing.is_empty(), "{missing:?}");
-    }
-
-    #[test]
-    fn the_fragment_asks_for_each_option_once() {
-        let fragment = include_str!("../../rootfs/kernel/cloister.config");
-        let mut names: Vec<&str> = options(fragment).map(|(name, _)| name).collect();
-        let count = names.len();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), count);
-        let strange: Vec<&str> = fragment
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#') && option(line).is_none())
-            .collect();
-        assert!(strange.is_empty(), "{strange:?}");
     }
 }

@@ -45,7 +45,8 @@ cargo xtask COMMAND
       --measurements FILE           the JSON goes there too
       --check FILE                  build again and compare with FILE instead
   inspect FILE       print what an enclave image holds, and its PCRs
-  kernel             build the enclave's kernel into target/vm/bzImage
+  kernel [--modular] build the enclave's kernel into target/vm/bzImage, or the variant with the security module's driver
+                     as a module into target/vm/bzImage-modular and target/vm/nsm.ko
   vm                 find or build what an emulated enclave needs: QEMU, kernel, vhost-device-vsock;
                      CLOISTER_VM_CACHE names a directory of ready-built ones
   oracle [FILE]      compare what the reference implementation says of an enclave image with what we say; without FILE,
@@ -54,6 +55,8 @@ cargo xtask COMMAND
                      random input for what reads hostile files: eif_inspect, layer; default both, 60 s each
   test [FILTER]      run all tests that need no virtual machine; prints one summary
   test --vm [FILTER] run the end-to-end tests in emulated enclaves; prints one summary
+  test --vm --modular
+                     build the modular kernel and run what concerns it: that the security module works all the same
   ci                 fmt, clippy, doc, deny, test, then test --vm
   bench [runtime|trust|boot]... [--write]
                      measure against the budgets, or these groups alone; --write updates docs/benchmarks.md;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use manifest_sync::config::ServiceConfig;
 
 use crate::system::{need, root};
-use crate::{build, eif, image, vm};
+use crate::{build, eif, image, kernel, vm};
 
 /// What the end-to-end tests want of the machine: program and Debian package.
 const TOOLS: [(&str, &str); 4] = [
@@ -23,10 +23,19 @@ const SKIPPED: &str = "SKIPPED";
 /// End-to-end tests that run in an emulated enclave: those of the local back-end that make sense there, unchanged, and
 /// those of the machine itself.
 const IN_A_MACHINE: [&str; 5] = ["lifecycle", "container", "bad_image", "redis", "machine"];
+/// Tests of the kernel that has the security module's driver as a module. Building it takes as long as building the
+/// other one, so they have a run of their own.
+const MODULAR: &str = "modular::";
+/// What that run does beside its own tests: the driver is the same, so everything else of the security module is, too.
+const SECURITY_MODULE: &str = "security_module::";
+/// One machine has two processors, and each test has a machine.
+const FOR_MACHINES: [&str; 2] = ["--nocapture", "--test-threads=2"];
 
-/// Runs everything that needs no virtual machine, or, with `--vm`, what needs one.
+/// Runs everything that needs no virtual machine, or, with `--vm`, what needs one, or, with `--vm --modular`, what needs
+/// one with the modular kernel.
 pub(crate) fn test(arguments: &[String]) -> Result<ExitCode> {
     match arguments {
+        [first, second] if first == "--vm" && second == "--modular" => with_modular_kernel(),
         [first, filter @ ..] if first == "--vm" => in_machines(filter),
         _ => on_this_machine(arguments),
     }
@@ -37,45 +46,76 @@ fn on_this_machine(filter: &[String]) -> Result<ExitCode> {
     cargo
         .args(["test", "--locked", "--workspace", "--no-fail-fast"])
         .args(filter)
-        .args(["--", "--nocapture", "--test-threads=4"]);
-    cargo.envs(product()?);
+        .args(["--", "--nocapture", "--test-threads=4"])
+        .envs(product()?)
+        .envs(others());
     count(cargo)
 }
 
 fn in_machines(filter: &[String]) -> Result<ExitCode> {
     let parts = vm::parts()?;
-    let variables = product()?;
-    let image = eif::Options::default();
-    eif::build(&image)?;
-    let program = build::example("attest", "nsm-probe")?;
-    let probes = [probe(&program, "protocol")?, probe(&program, "measured")?];
-    let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--locked", "--package", "tests", "--no-fail-fast"]);
+    let mut cargo = test_in(&parts, &[])?;
     for name in IN_A_MACHINE {
         cargo.args(["--test", name]);
     }
-    // One machine has two processors, and each test has a machine.
     cargo
         .args(filter)
-        .args(["--", "--nocapture", "--test-threads=2"])
-        .envs(variables)
-        .env("CLOISTER_EIF", &image.out)
-        .env("CLOISTER_PROTOCOL_EIF", &probes[0])
-        .env("CLOISTER_MEASURED_EIF", &probes[1])
-        .env("CLOISTER_KERNEL", &parts.kernel)
-        .env("CLOISTER_QEMU", &parts.qemu)
-        .env("CLOISTER_VHOST_DEVICE_VSOCK", &parts.vhost);
+        .args(["--", "--skip", MODULAR])
+        .args(FOR_MACHINES)
+        .envs(others());
     count(cargo)
 }
 
-/// The image of the product with a base service that looks at the security module.
-fn probe(program: &Path, mode: &str) -> Result<PathBuf> {
-    let mut options = eif::Options {
-        out: build::directory().join(format!("nsm-probe-{mode}.eif")),
-        name: "nsm-probe".to_owned(),
-        files: vec![(program.to_owned(), "/usr/bin/nsm-probe".to_owned())],
+fn with_modular_kernel() -> Result<ExitCode> {
+    let kernel::Modular { kernel, module } = kernel::build_modular()?;
+    let parts = vm::parts_with(kernel)?;
+    let mut cargo = test_in(&parts, std::slice::from_ref(&module))?;
+    cargo
+        .args(["--test", "machine", "--", MODULAR, SECURITY_MODULE])
+        .args(FOR_MACHINES)
+        .env("CLOISTER_MODULE", &module);
+    count(cargo)
+}
+
+/// `cargo test` for machines of these parts, whose images have these modules.
+fn test_in(parts: &vm::Parts, modules: &[PathBuf]) -> Result<Command> {
+    let product = product()?;
+    let image = || eif::Options {
+        kernel: Some(parts.kernel.clone()),
+        modules: modules.to_vec(),
         ..eif::Options::default()
     };
+    // The next run of the other kind must not find this one's images where it expects its own.
+    let named = |name: &str| {
+        let suffix = if modules.is_empty() { "" } else { "-modular" };
+        build::directory().join(format!("{name}{suffix}.eif"))
+    };
+    let plain = eif::Options {
+        out: named("cloister"),
+        ..image()
+    };
+    eif::build(&plain)?;
+    let program = build::example("attest", "nsm-probe")?;
+    let protocol = probe(image(), named("nsm-probe-protocol"), &program, "protocol")?;
+    let measured = probe(image(), named("nsm-probe-measured"), &program, "measured")?;
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["test", "--locked", "--package", "tests", "--no-fail-fast"])
+        .envs(product)
+        .env("CLOISTER_EIF", &plain.out)
+        .env("CLOISTER_PROTOCOL_EIF", protocol)
+        .env("CLOISTER_MEASURED_EIF", measured)
+        .env("CLOISTER_KERNEL", &parts.kernel)
+        .env("CLOISTER_QEMU", &parts.qemu)
+        .env("CLOISTER_VHOST_DEVICE_VSOCK", &parts.vhost);
+    Ok(cargo)
+}
+
+/// The image with a base service that looks at the security module.
+fn probe(mut options: eif::Options, out: PathBuf, program: &Path, mode: &str) -> Result<PathBuf> {
+    options.out = out;
+    options.name = "nsm-probe".to_owned();
+    options.files = vec![(program.to_owned(), "/usr/bin/nsm-probe".to_owned())];
     options.config.services.push(ServiceConfig {
         name: "nsm-probe".to_owned(),
         command: vec!["/usr/bin/nsm-probe".to_owned(), mode.to_owned()],
@@ -91,22 +131,28 @@ fn product() -> Result<Vec<(&'static str, PathBuf)>> {
     let product = build::product()?;
     let guests = root().join("target/images/guest");
     image::from_program(&guests, "guest:latest", &root().join("tests/guests/guest.rs"))?;
+    Ok(vec![
+        ("CLOISTER_INIT", product.init),
+        ("CLOISTER_HOST_PROXY", product.proxy),
+        ("CLOISTER_BROKER", product.broker),
+        ("CLOISTER_GUESTS", guests),
+    ])
+}
+
+/// What is not ours and some tests run: looks for it, and says what is missing.
+fn others() -> Vec<(&'static str, PathBuf)> {
     for (program, package) in TOOLS {
         if let Err(error) = need(program, package) {
             eprintln!("xtask: {error:#}: tests that need it are skipped");
         }
     }
-    let mut variables = vec![
-        ("CLOISTER_INIT", product.init),
-        ("CLOISTER_HOST_PROXY", product.proxy),
-        ("CLOISTER_BROKER", product.broker),
-        ("CLOISTER_GUESTS", guests),
-    ];
     match image::example("redis") {
-        Ok(layout) => variables.push(("CLOISTER_REDIS", layout)),
-        Err(error) => eprintln!("xtask: no Redis image: {error:#}: tests that need it are skipped"),
+        Ok(layout) => vec![("CLOISTER_REDIS", layout)],
+        Err(error) => {
+            eprintln!("xtask: no Redis image: {error:#}: tests that need it are skipped");
+            Vec::new()
+        }
     }
-    Ok(variables)
 }
 
 /// Runs `cargo test`, shows what it says, and prints one summary.

@@ -143,8 +143,21 @@ fn mismatch(owner: &str, part: Part, version: &str) -> String {
 
 /// All parts; builds what is not there. The first build of everything takes the better part of half an hour.
 pub(crate) fn parts() -> Result<Parts> {
+    around(find(Part::Kernel)?)
+}
+
+/// The other parts, for a kernel that was built here.
+pub(crate) fn parts_with(kernel: PathBuf) -> Result<Parts> {
+    Part::Kernel.check(&kernel, "the build")?;
+    around(Found {
+        path: kernel,
+        source: Source::Built,
+    })
+}
+
+fn around(kernel: Found) -> Result<Parts> {
     prepare()?;
-    let (qemu, kernel, vhost) = (find(Part::Qemu)?, find(Part::Kernel)?, find(Part::Vhost)?);
+    let (qemu, vhost) = (find(Part::Qemu)?, find(Part::Vhost)?);
     Ok(Parts {
         sources: [qemu.source, kernel.source, vhost.source],
         qemu: qemu.path,

@@ -4,6 +4,7 @@
 mod end;
 mod image;
 mod limits;
+mod modular;
 mod security_module;
 
 use std::path::PathBuf;
@@ -18,7 +19,9 @@ pub(crate) const DIED: i32 = 70;
 
 pub(crate) fn variable(name: &str) -> PathBuf {
     std::env::var_os(name)
-        .unwrap_or_else(|| panic!("{name} is not set: run `cargo xtask test --vm`"))
+        .unwrap_or_else(|| {
+            panic!("{name} is not set: run `cargo xtask test --vm`, for modular:: with --modular")
+        })
         .into()
 }
 
