@@ -15,7 +15,7 @@ use tests::{Up, guest, pod};
 use crate::end::how_it_ended;
 use crate::{DIED, REJECTED, machine, product_in, variable};
 
-const COMMAND_LINE: &str = "console=ttyS0 reboot=k panic=-1 quiet";
+const COMMAND_LINE: &str = "console=ttyS0 reboot=k panic=-1 quiet no_timer_check";
 
 /// Writes an enclave image of these ramdisks.
 pub(crate) fn image_of(directory: &Path, ramdisks: Vec<PathBuf>) -> PathBuf {
