@@ -1,13 +1,23 @@
 //! OTLP and Loki against servers that check what the published schemas say, and TLS.
 
 use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use tests::{product, wait_for};
 
 use crate::server::{Post, Server};
 use crate::{counting, flags, free_port, metric, stop, up};
+
+/// A process that ends with this value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// A string that is a 64-bit number, as JSON of protocol buffers and Loki's API have it.
 fn number(value: &Value) -> u64 {
@@ -224,7 +234,7 @@ fn syslog_over_tls_reaches_the_server_that_has_the_right_certificate_only() {
             .stderr(Stdio::null())
             .spawn()
             .expect("openssl runs");
-        (child, port)
+        (Running(child), port)
     };
     let (good, other) = (serve("received"), serve("nothing"));
     let sink =
@@ -252,8 +262,4 @@ fn syslog_over_tls_reaches_the_server_that_has_the_right_certificate_only() {
         0
     );
     stop(up);
-    for (mut child, _) in [good, other] {
-        child.kill().expect("it runs");
-        child.wait().expect("it ends");
-    }
 }
