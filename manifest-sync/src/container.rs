@@ -7,7 +7,7 @@ use crate::plan::{
     RuleOperator, SecurityPlan, VolumePlan, VolumeSource,
 };
 use crate::pod::{label, named, policy, relative, unique};
-use crate::{probe, resources};
+use crate::{lifecycle, probe, resources};
 
 /// Reads one entry of a list of containers: the entry, the Pod's `securityContext`, its `fsGroup`, its volumes.
 pub(crate) type Read = fn(&Node<'_>, Option<&Node<'_>>, Option<u32>, &[VolumePlan]) -> Option<ContainerPlan>;
@@ -56,19 +56,13 @@ pub(crate) fn container(
             "terminationMessagePath",
             "terminationMessagePolicy",
             "resources",
+            "lifecycle",
             "livenessProbe",
             "readinessProbe",
             "startupProbe",
         ],
         &["imagePullPolicy"],
-        &[
-            "lifecycle",
-            "stdin",
-            "stdinOnce",
-            "tty",
-            "volumeDevices",
-            "resizePolicy",
-        ],
+        &["stdin", "stdinOnce", "tty", "volumeDevices", "resizePolicy"],
     );
     let resources = node
         .get("resources")
@@ -149,6 +143,7 @@ pub(crate) fn container(
         termination_message_from_logs: fallback,
         resources,
         probes: probe::probes(node),
+        hooks: lifecycle::hooks(node),
         image: image?,
         image_digest: image_digest?,
     })

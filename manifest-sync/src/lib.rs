@@ -16,6 +16,7 @@ pub mod env;
 pub mod expansion;
 pub mod frame;
 mod json;
+pub mod lifecycle;
 pub mod link;
 pub mod log_record;
 pub mod measurement;

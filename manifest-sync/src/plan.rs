@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::data::Data;
 use crate::digest::{BundleDigest, Digest};
+use crate::lifecycle::Hooks;
 use crate::probe::Probes;
 use crate::resources::ResourcesPlan;
 use crate::secret_class::SecretClassPlan;
@@ -136,6 +137,8 @@ pub struct ContainerPlan {
     pub resources: ResourcesPlan,
     /// `startupProbe`, `livenessProbe`, `readinessProbe`.
     pub probes: Probes,
+    /// `lifecycle`.
+    pub hooks: Hooks,
 }
 
 /// One `envFrom` entry.

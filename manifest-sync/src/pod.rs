@@ -146,6 +146,10 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
     }
     let name = meta.text_of("name")?;
     let namespace = meta.text_of("namespace").unwrap_or_else(|| "default".into());
+    let grace_seconds = spec
+        .get("terminationGracePeriodSeconds")
+        .and_then(|n| n.unsigned(0, i32::MAX as u32))
+        .unwrap_or(30);
     let fs_group = spec
         .get("securityContext")
         .and_then(|s| s.get("fsGroup"))
@@ -192,6 +196,15 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
             .filter_map(|p| p.host_port)
             .map(|p| p.to_string()),
     );
+    for container in init_containers.iter().chain(&containers) {
+        // K-225.
+        if container.hooks.longest_sleep() > grace_seconds {
+            spec.error(format!(
+                "a sleep of container `{}` is longer than terminationGracePeriodSeconds, {grace_seconds}",
+                container.name
+            ));
+        }
+    }
     let all = init_containers.iter().chain(&containers);
     if all.map(|c| c.env.len()).sum::<usize>() > 4096 {
         spec.error("more than 4096 environment entries");
@@ -236,10 +249,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         hostname,
         domain,
         restart_policy: policy(&spec).unwrap_or(RestartPolicy::Always),
-        grace_seconds: spec
-            .get("terminationGracePeriodSeconds")
-            .and_then(|n| n.unsigned(0, i32::MAX as u32))
-            .unwrap_or(30),
+        grace_seconds,
         active_deadline_seconds: spec
             .get("activeDeadlineSeconds")
             .and_then(|n| n.unsigned(1, i32::MAX as u32)),

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use manifest_sync::data::{Objects, Released};
 use manifest_sync::env;
+use manifest_sync::lifecycle::Hook;
 use manifest_sync::plan::{Plan, RestartPolicy};
 use manifest_sync::probe::{PortRef, ProbeHandler};
 use proptest::prelude::*;
@@ -373,5 +374,31 @@ fn probes_are_validated_as_kubernetes_does() {
         ),
     ] {
         refused(&with(&format!("/spec/containers/0/{field}"), probe), &[words]);
+    }
+}
+
+#[test]
+fn hooks_are_validated_as_kubernetes_does() {
+    let exec = json!({"command": ["true"]});
+    let sleep = |seconds: u32| json!({"preStop": {"sleep": {"seconds": seconds}}});
+    let (plan, _) = accepted(&with("/spec/containers/0/lifecycle", sleep(30)));
+    let pre_stop = plan.containers[0].hooks.pre_stop.as_ref();
+    assert_eq!(pre_stop, Some(&Hook::Sleep { seconds: 30 }));
+    for (lifecycle, words) in [
+        (json!({"postStart": {}}), "exactly one"),
+        (
+            json!({"postStart": {"exec": exec, "sleep": {"seconds": 1}}}),
+            "exactly one",
+        ),
+        (
+            json!({"preStop": {"tcpSocket": {"port": 80}}}),
+            "preStop.tcpSocket",
+        ),
+        (json!({"preStop": {"sleep": {}}}), "preStop.sleep.seconds"),
+        (json!({"preStop": {"exec": {}}}), "preStop.exec.command"),
+        (json!({"stopSignal": "SIGUSR1"}), "lifecycle.stopSignal"),
+        (sleep(31), "longer than terminationGracePeriodSeconds"),
+    ] {
+        refused(&with("/spec/containers/0/lifecycle", lifecycle), &[words]);
     }
 }

@@ -50,6 +50,11 @@ fn main() {
             forever();
         }
         ["hang-with-child", "child-of", _word] => forever(),
+        ["append", path, text] => append(path, text),
+        ["append-and-fail", path, text] => {
+            append(path, text);
+            std::process::exit(3);
+        }
         ["who"] => who(),
         ["stamp"] => stamp(),
         ["inspect"] => inspect(),
@@ -104,6 +109,11 @@ fn http(port: u16) {
         };
         let _ = write!(stream, "HTTP/1.1 {answer}\r\nContent-Length: 4\r\n\r\nbody");
     }
+}
+
+fn append(path: &str, text: &str) {
+    let file = std::fs::File::options().create(true).append(true).open(path);
+    writeln!(file.expect("a writable file"), "{text}").expect("room");
 }
 
 /// Where a command of a probe finds itself; it fails, so that this is told.

@@ -5,7 +5,7 @@ use std::io;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::message::NetAnswer;
+use super::message::{NetAnswer, Purpose};
 
 /// Most of an answer's head. Go takes a megabyte; a probe needs a status line and a few headers.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -14,8 +14,9 @@ const MAX_HEADERS: usize = 128;
 const MAX_BODY_BYTES: usize = 10 * 1024;
 /// K-260.
 const MAX_REDIRECTS: usize = 10;
-/// K-261; a server may want to know who asks.
-const USER_AGENT: &str = "kube-probe/1.36";
+/// K-225, K-261; a server may want to know who asks.
+const PROBE_AGENT: &str = "kube-probe/1.36";
+const HOOK_AGENT: &str = "kube-lifecycle/1.36";
 /// The Pod's own address, which is what a probe's URL names.
 const HOST: &str = "127.0.0.1";
 
@@ -42,14 +43,19 @@ enum Redirect {
 }
 
 /// Asks, follows, judges.
-pub(super) async fn probe(port: u16, path: String, headers: &[(String, String)]) -> NetAnswer {
+pub(super) async fn probe(
+    port: u16,
+    path: String,
+    headers: &[(String, String)],
+    purpose: Purpose,
+) -> NetAnswer {
     let url = format!("http://{HOST}:{port}{path}");
     let failure = |what: String| NetAnswer::Failure {
         output: format!("Get \"{url}\": {what}"),
     };
     let mut target = Target { port, path };
     for _ in 0..=MAX_REDIRECTS {
-        let response = match request(&target, headers).await {
+        let response = match request(&target, headers, purpose).await {
             Ok(response) => response,
             Err(error) => return failure(error.to_string()),
         };
@@ -60,17 +66,18 @@ pub(super) async fn probe(port: u16, path: String, headers: &[(String, String)])
         {
             Some(location) => match redirect(&target, location) {
                 Redirect::Follow(next) => target = next,
-                Redirect::Elsewhere => return judge(&response),
+                Redirect::Elsewhere => return judge(&response, purpose),
             },
-            None => return judge(&response),
+            None => return judge(&response, purpose),
         }
     }
     failure(format!("stopped after {MAX_REDIRECTS} redirects"))
 }
 
 /// K-259, K-260.
-fn judge(response: &Response) -> NetAnswer {
+fn judge(response: &Response, purpose: Purpose) -> NetAnswer {
     match response.status {
+        _ if purpose == Purpose::Hook => NetAnswer::Success {},
         200..=299 => NetAnswer::Success {},
         300..=399 => {
             let body = String::from_utf8_lossy(&response.body);
@@ -126,17 +133,19 @@ fn redirect(from: &Target, location: &str) -> Redirect {
     }
 }
 
-async fn request(target: &Target, headers: &[(String, String)]) -> io::Result<Response> {
+async fn request(target: &Target, headers: &[(String, String)], purpose: Purpose) -> io::Result<Response> {
     let mut stream = super::connect(target.port).await.map_err(|error| {
         let words = super::probe::words(&error);
         io::Error::other(format!("dial tcp {HOST}:{}: {words}", target.port))
     })?;
-    stream.write_all(head(target, headers).as_bytes()).await?;
+    stream
+        .write_all(head(target, headers, purpose).as_bytes())
+        .await?;
     read_response(&mut stream).await
 }
 
 /// K-261.
-fn head(target: &Target, headers: &[(String, String)]) -> String {
+fn head(target: &Target, headers: &[(String, String)], purpose: Purpose) -> String {
     let given = |name: &'static str| {
         headers
             .iter()
@@ -147,7 +156,11 @@ fn head(target: &Target, headers: &[(String, String)]) -> String {
     let host = host.unwrap_or_else(|| format!("{HOST}:{}", target.port));
     text.push_str(&format!("Host: {host}\r\n"));
     if given("user-agent").next().is_none() {
-        text.push_str(&format!("User-Agent: {USER_AGENT}\r\n"));
+        let agent = match purpose {
+            Purpose::Probe => PROBE_AGENT,
+            Purpose::Hook => HOOK_AGENT,
+        };
+        text.push_str(&format!("User-Agent: {agent}\r\n"));
     }
     if given("accept").next().is_none() {
         text.push_str("Accept: */*\r\n");
@@ -250,12 +263,14 @@ mod tests {
             ),
         ] {
             let text = format!("HTTP/1.1 {status} Whatever\r\nContent-Length: 0\r\n\r\n");
-            assert_eq!(judge(&read(&text).expect("a response")), expected);
+            assert_eq!(judge(&read(&text).expect("a response"), Purpose::Probe), expected);
         }
         let moved =
             read("HTTP/1.1 302 Found\r\nLocation: http://0.0.0.0/\r\n\r\nGo away").expect("a response");
         assert_eq!(moved.location.as_deref(), Some("http://0.0.0.0/"));
-        assert!(matches!(judge(&moved), NetAnswer::Warning { output, .. } if output == "Go away"));
+        assert!(
+            matches!(judge(&moved, Purpose::Probe), NetAnswer::Warning { output, .. } if output == "Go away")
+        );
     }
 
     #[test]
@@ -304,7 +319,7 @@ mod tests {
         };
         let given = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
-            head(&target, &[]),
+            head(&target, &[], Purpose::Probe),
             "GET /x HTTP/1.1\r\nHost: 127.0.0.1:80\r\nUser-Agent: kube-probe/1.36\r\nAccept: */*\r\n\
              Connection: close\r\n\r\n"
         );
@@ -316,7 +331,7 @@ mod tests {
             given("User-Agent", "me"),
         ];
         assert_eq!(
-            head(&target, &headers),
+            head(&target, &headers, Purpose::Probe),
             "GET /x HTTP/1.1\r\nHost: web\r\nX-A: 1\r\nX-A: 2\r\nUser-Agent: me\r\nConnection: close\r\n\r\n"
         );
     }

@@ -44,7 +44,18 @@ pub(crate) enum NetProbe {
         headers: Vec<(String, String)>,
         /// Milliseconds that the answer may take, redirects included.
         timeout_ms: u64,
+        /// What it is for.
+        purpose: Purpose,
     },
+}
+
+/// What an HTTP request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Purpose {
+    /// The status matters.
+    Probe,
+    /// Any answer will do (K-225).
+    Hook,
 }
 
 /// `net` → PID 1.

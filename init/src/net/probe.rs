@@ -44,11 +44,12 @@ async fn ask(probe: NetProbe) -> NetAnswer {
             path,
             headers,
             timeout_ms,
+            purpose,
         } => {
             let url = format!("http://127.0.0.1:{port}{path}");
             let asked = timeout(
                 Duration::from_millis(timeout_ms),
-                http::probe(port, path, &headers),
+                http::probe(port, path, &headers, purpose),
             );
             asked.await.unwrap_or_else(|_elapsed| {
                 failure(format!(

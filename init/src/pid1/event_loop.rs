@@ -274,6 +274,7 @@ impl Pid1 {
             Input::Report(pid) => self.read_report(pid),
             Input::ServiceReady(pid) => self.service_ready(pid),
             Input::Net(FromNet::Probed { number, answer }) => self.net_answered(number, answer),
+            Input::Slept(question) => self.slept(question),
             Input::ProbeLate(number) => self.probe_late(number),
             Input::Worker(message) => {
                 let events = self.images.hear(message);
@@ -329,6 +330,7 @@ impl Pid1 {
                 Vec::new()
             }
             Action::Probe { unit, pid, kind } => self.probe(unit, pid, kind),
+            Action::Hook { unit, pid, kind } => self.hook(unit, pid, kind),
             Action::Emit {
                 container,
                 r#type,

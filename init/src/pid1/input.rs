@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use manifest_sync::link::{Stream, StreamHeader};
 use manifest_sync::protocol::enclave;
 
+use super::probe::Question;
 use crate::attestation::message::FromAttest;
 use crate::net::message::FromNet;
 use crate::unpack::message::FromWorker;
@@ -25,6 +26,8 @@ pub(crate) enum Input {
     Net(FromNet),
     /// The command of a probe, by its number, has taken too long.
     ProbeLate(u64),
+    /// A hook that sleeps has slept.
+    Slept(Question),
     /// The unpack worker spoke.
     Worker(FromWorker),
     /// The `attest` service spoke, with a descriptor if it sent one.

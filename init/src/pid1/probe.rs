@@ -1,5 +1,6 @@
-//! Probes: those over the network are carried out by `net`, commands as processes in the container's namespaces. A
-//! command that takes too long is killed with its process group; whatever has left that group goes with the container.
+//! Probes and hooks: those over the network are carried out by `net`, commands as processes in the container's
+//! namespaces. The command of a probe that takes too long is killed with its process group; whatever has left that group
+//! goes with the container, and so does a hook.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,11 +8,12 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use cloister_init::supervisor::event::{Event, ExitStatus, Pid, ProbeKind, ProbeOutcome};
+use cloister_init::supervisor::event::{Event, ExitStatus, HookKind, Pid, ProbeKind, ProbeOutcome};
 use cloister_init::supervisor::unit::UnitId;
 use manifest_sync::expansion::expand;
+use manifest_sync::lifecycle::Hook;
 use manifest_sync::plan::{ContainerPlan, EnvValue};
-use manifest_sync::probe::{PortRef, ProbeHandler, ProbePlan};
+use manifest_sync::probe::{PortRef, ProbeHandler};
 use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
@@ -19,7 +21,7 @@ use super::event_loop::Pid1;
 use super::input::Input;
 use super::process::{self, FIRST_KEPT_FD, Outputs, ReportPipe};
 use crate::child::spec::ChildSpec;
-use crate::net::message::{NetAnswer, NetProbe};
+use crate::net::message::{NetAnswer, NetProbe, Purpose};
 use crate::sys::spawn::Namespaces;
 use crate::sys::{fd, join, kill};
 
@@ -27,6 +29,8 @@ use crate::sys::{fd, join, kill};
 const MAX_OUTPUT_BYTES: usize = 10 * 1024;
 /// What goes into an event: the API's bound of a message, less our own words.
 const MAX_TOLD_BYTES: usize = 960;
+/// K-211: a hook has no time limit. `net` wants a number; this one is longer than any grace period that people mean.
+const HOOK_TIMEOUT_MS: u64 = 7 * 24 * 3_600_000;
 /// Instead of what a container says, where nothing of that may leave.
 const WITHHELD: &str = "(withheld: the trust policy does not say `allowClearLogs`)";
 
@@ -38,11 +42,21 @@ pub(super) struct Probes {
     in_net: BTreeMap<u64, Question>,
 }
 
-/// Whom an answer is about.
-#[derive(Debug, Clone, Copy)]
-struct Question {
+/// What an answer is about.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
     target: Pid,
-    kind: ProbeKind,
+    about: About,
+}
+
+#[derive(Debug, Clone)]
+enum About {
+    Probe(ProbeKind),
+    Hook {
+        kind: HookKind,
+        /// What failed, if it does (K-213).
+        subject: String,
+    },
 }
 
 /// A command that runs in a container.
@@ -51,7 +65,7 @@ struct Command {
     number: u64,
     report: ReportPipe,
     outputs: [Rc<Output>; 2],
-    timer: AbortHandle,
+    timer: Option<AbortHandle>,
     /// Set when it has taken too long: what is said then.
     late: Option<String>,
     late_words: String,
@@ -66,17 +80,77 @@ struct Output {
 impl Pid1 {
     /// Asks; the events are answers that are known at once.
     pub(super) fn probe(&mut self, unit: UnitId, target: Pid, kind: ProbeKind) -> Vec<Event> {
-        let question = Question { target, kind };
-        match self.ask(unit, question) {
+        let question = Question {
+            target,
+            about: About::Probe(kind),
+        };
+        match self.ask(unit, kind, question.clone()) {
             Ok(()) => Vec::new(),
             Err(error) => vec![question.answer(ProbeOutcome::Error(error))],
         }
     }
 
-    fn ask(&mut self, unit: UnitId, question: Question) -> Result<(), String> {
+    /// Runs a hook; the events are answers that are known at once.
+    pub(super) fn hook(&mut self, unit: UnitId, target: Pid, kind: HookKind) -> Vec<Event> {
+        let Some((plan, container)) = self.plan.as_deref().zip(self.container(unit)) else {
+            return Vec::new();
+        };
+        let hook = match kind {
+            HookKind::PostStart => &container.hooks.post_start,
+            HookKind::PreStop => &container.hooks.pre_stop,
+        };
+        let Some(hook) = hook.clone() else {
+            return Vec::new();
+        };
+        let what = match &hook {
+            Hook::Exec { command } => format!("Exec lifecycle hook ([{}])", command.join(" ")),
+            Hook::HttpGet(get) => format!("HTTP lifecycle hook ({})", get.path),
+            Hook::Sleep { seconds } => format!("Sleep lifecycle hook ({seconds})"),
+        };
+        let subject = format!(
+            "{what} for Container \"{}\" in Pod \"{}_{}({})\" failed",
+            container.name, plan.name, plan.namespace, self.runtime.uid
+        );
+        let question = Question {
+            target,
+            about: About::Hook { kind, subject },
+        };
+        let started = match hook {
+            Hook::Exec { command } => self.execute(command, None, question.clone()),
+            Hook::HttpGet(get) => resolve(&get.port, container).and_then(|port| {
+                let probe = NetProbe::Get {
+                    port,
+                    path: get.path,
+                    headers: get.headers,
+                    timeout_ms: HOOK_TIMEOUT_MS,
+                    purpose: Purpose::Hook,
+                };
+                self.ask_net(probe, question.clone())
+            }),
+            Hook::Sleep { seconds } => {
+                let (facts, question) = (self.facts.clone(), question.clone());
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+                    let _ = facts.send(Input::Slept(question)).await;
+                });
+                Ok(())
+            }
+        };
+        match started {
+            Ok(()) => Vec::new(),
+            Err(error) => vec![question.answer(ProbeOutcome::Error(error))],
+        }
+    }
+
+    /// A hook has slept.
+    pub(super) fn slept(&mut self, question: Question) {
+        self.step(question.answer(ProbeOutcome::Success));
+    }
+
+    fn ask(&mut self, unit: UnitId, kind: ProbeKind, question: Question) -> Result<(), String> {
         let container = self.container(unit).ok_or("no such container")?;
         let probes = &container.probes;
-        let plan = match question.kind {
+        let plan = match kind {
             ProbeKind::Startup => &probes.startup,
             ProbeKind::Liveness => &probes.liveness,
             ProbeKind::Readiness => &probes.readiness,
@@ -87,7 +161,7 @@ impl Pid1 {
         let probe = match &plan.handler {
             ProbeHandler::Exec { command } => {
                 let argv = expanded(command, container);
-                return self.execute(argv, &plan, question);
+                return self.execute(argv, Some(plan.timeout_seconds), question);
             }
             ProbeHandler::TcpSocket { port: number } => NetProbe::Connect {
                 port: port(number)?,
@@ -98,8 +172,13 @@ impl Pid1 {
                 path: get.path.clone(),
                 headers: get.headers.clone(),
                 timeout_ms,
+                purpose: Purpose::Probe,
             },
         };
+        self.ask_net(probe, question)
+    }
+
+    fn ask_net(&mut self, probe: NetProbe, question: Question) -> Result<(), String> {
         self.probes.last += 1;
         let number = self.probes.last;
         self.services
@@ -126,33 +205,41 @@ impl Pid1 {
     pub(super) fn net_ended(&mut self) {
         let questions = std::mem::take(&mut self.probes.in_net);
         let error = || ProbeOutcome::Error("the network service has ended".to_owned());
-        let answers = questions.values().map(|question| question.answer(error()));
+        let answers = questions.into_values().map(|question| question.answer(error()));
         self.step_all(answers.collect());
     }
 
-    fn execute(&mut self, argv: Vec<String>, plan: &ProbePlan, question: Question) -> Result<(), String> {
+    fn execute(
+        &mut self,
+        argv: Vec<String>,
+        timeout_seconds: Option<u32>,
+        question: Question,
+    ) -> Result<(), String> {
         let child = self
             .children
             .get(&question.target)
             .ok_or("container not running")?;
         let spec = child.spec.as_deref().ok_or("container not running")?;
-        let seconds = plan.timeout_seconds;
+        let seconds = timeout_seconds.unwrap_or_default();
         let late_words = format!("command timed out: {argv:?} timed out after {seconds}s");
         let spec = spec.beside(argv, FIRST_KEPT_FD);
         let (pid, report, outputs) = start(&spec, question.target).map_err(|error| error.to_string())?;
         self.probes.last += 1;
         let number = self.probes.last;
         let facts = self.facts.clone();
-        let timer = tokio::task::spawn_local(async move {
-            tokio::time::sleep(Duration::from_secs(seconds.into())).await;
-            let _ = facts.send(Input::ProbeLate(number)).await;
+        let timer = timeout_seconds.map(|seconds| {
+            let timer = tokio::task::spawn_local(async move {
+                tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+                let _ = facts.send(Input::ProbeLate(number)).await;
+            });
+            timer.abort_handle()
         });
         let command = Command {
             question,
             number,
             report,
             outputs,
-            timer: timer.abort_handle(),
+            timer,
             late: None,
             late_words,
         };
@@ -174,7 +261,7 @@ impl Pid1 {
     /// A process ended: the answer, if it was a command of a probe.
     pub(super) fn probe_exited(&mut self, pid: Pid, status: ExitStatus) -> Option<Event> {
         let command = self.probes.commands.remove(&pid)?;
-        command.timer.abort();
+        command.timer.inspect(AbortHandle::abort);
         let outcome = match (command.late, command.report.read(), status) {
             (Some(late), _, _) => ProbeOutcome::Failure(cut(&late)),
             (None, Some(report), _) => ProbeOutcome::Error(cut(&report.to_string())),
@@ -199,10 +286,18 @@ impl Pid1 {
 
 impl Question {
     fn answer(self, outcome: ProbeOutcome) -> Event {
-        Event::Probed {
-            pid: self.target,
-            kind: self.kind,
-            outcome,
+        let pid = self.target;
+        match self.about {
+            About::Probe(kind) => Event::Probed { pid, kind, outcome },
+            About::Hook { kind, subject } => {
+                let result = match outcome {
+                    ProbeOutcome::Success | ProbeOutcome::Warning(_) => Ok(()),
+                    ProbeOutcome::Failure(error) | ProbeOutcome::Error(error) => {
+                        Err(cut(&format!("{subject} - error: {error}")))
+                    }
+                };
+                Event::HookEnded { pid, kind, result }
+            }
         }
     }
 }
@@ -264,6 +359,11 @@ impl Output {
 
 /// Whether commands will be started in it.
 pub(super) fn has_commands(container: &ContainerPlan) -> bool {
+    let hooks = [&container.hooks.post_start, &container.hooks.pre_stop];
+    let mut hooks = hooks.into_iter().flatten();
+    if hooks.any(|hook| matches!(hook, Hook::Exec { .. })) {
+        return true;
+    }
     let probes = &container.probes;
     [&probes.startup, &probes.liveness, &probes.readiness]
         .into_iter()

@@ -2,7 +2,7 @@
 
 use manifest_sync::status::EventType;
 
-use super::event::{Pid, ProbeKind};
+use super::event::{HookKind, Pid, ProbeKind};
 use super::unit::UnitId;
 
 /// One effect for the shell to perform.
@@ -29,6 +29,15 @@ pub enum Action {
         pid: Pid,
         /// Which probe.
         kind: ProbeKind,
+    },
+    /// Run a hook; answered by `HookEnded`, unless the container's process has ended by then.
+    Hook {
+        /// Whose.
+        unit: UnitId,
+        /// Its process.
+        pid: Pid,
+        /// Which hook.
+        kind: HookKind,
     },
     /// Record an event for the host.
     Emit {

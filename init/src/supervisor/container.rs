@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use manifest_sync::lifecycle::Hooks;
 use manifest_sync::plan::{ContainerPlan, Plan, RestartPolicy};
 use manifest_sync::status::EventType::{Normal, Warning};
 
 use super::action::Action;
 use super::backoff::{CrashLoop, Doubling};
-use super::event::{Pid, ProbeKind, SpawnError};
+use super::event::{HookKind, Pid, ProbeKind, SpawnError};
 use super::probe::{Answer, Worker};
 use super::restart::Policies;
 use super::state::{End, Live, Next, Program, Reason, State, Termination, go_duration};
@@ -46,6 +47,7 @@ pub(super) struct Container {
     pull: Doubling,
     mount: Doubling,
     pub(super) probes: Vec<Worker>,
+    pub(super) hooks: Hooks,
 }
 
 /// What a container is to its Pod.
@@ -93,6 +95,7 @@ impl Container {
             pull: PULL,
             mount: MOUNT,
             probes: probing::workers(&container.probes, now),
+            hooks: container.hooks.clone(),
         }
     }
 
@@ -285,6 +288,9 @@ impl Container {
         live.program = Program::Running;
         live.since = out.now;
         out.emit(self.unit, Normal, "Started", "Container started".to_owned());
+        if self.hooks.post_start.is_some() {
+            self.run_post_start(out);
+        }
     }
 
     /// Its exit follows (K-026).
@@ -411,8 +417,22 @@ impl Container {
             // K-147: otherwise its process is about to end.
             && !matches!(live.program, Program::Failed(_))
         {
-            live.stop = Some(Stopping::new(out.now, grace_seconds));
+            let executed = live.program != Program::Starting;
+            let stop = if self.hooks.pre_stop.is_some() && executed {
+                Stopping::after_hook(out.now, grace_seconds)
+            } else {
+                Stopping::new(out.now, grace_seconds)
+            };
+            let (pid, has_hook) = (live.pid, stop.has_hook());
+            live.stop = Some(stop);
             out.emit(self.unit, Normal, "Killing", message);
+            if has_hook {
+                out.actions.push(Action::Hook {
+                    unit: self.unit,
+                    pid,
+                    kind: HookKind::PreStop,
+                });
+            }
         }
     }
 

@@ -87,6 +87,15 @@ pub enum Event {
         /// What came of it.
         outcome: ProbeOutcome,
     },
+    /// Answer to `Hook`.
+    HookEnded {
+        /// Process of the instance whose hook it was.
+        pid: Pid,
+        /// Which hook.
+        kind: HookKind,
+        /// Why it failed, in the kubelet's words.
+        result: Result<(), String>,
+    },
     /// The host (or SIGTERM) asks to stop the Pod; may be repeated with a shorter grace.
     Stop {
         /// Overrides the Pod's grace period, in seconds.
@@ -94,6 +103,15 @@ pub enum Event {
     },
     /// Time has passed.
     Tick,
+}
+
+/// One of the hooks of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HookKind {
+    /// Beside the program, right after its start.
+    PostStart,
+    /// Before the stop signal.
+    PreStop,
 }
 
 /// One of the probes of a container.

@@ -24,6 +24,7 @@ pub mod action;
 mod backoff;
 mod container;
 pub mod event;
+mod hook;
 mod phase;
 mod pod;
 mod probe;
@@ -219,6 +220,11 @@ impl Supervisor {
             Event::Probed { pid, kind, outcome } => {
                 if let Some(pod) = &mut self.pod {
                     pod.probed(pid, kind, &outcome, out);
+                }
+            }
+            Event::HookEnded { pid, kind, result } => {
+                if let Some(pod) = &mut self.pod {
+                    pod.hook_ended(pid, kind, result, out);
                 }
             }
             Event::Stop { grace_seconds } => self.stop(grace_seconds, out),

@@ -13,7 +13,7 @@ use manifest_sync::status::EventType;
 use super::Output;
 use super::action::Action;
 use super::container::{Container, Gate, Role};
-use super::event::{Pid, ProbeKind, ProbeOutcome};
+use super::event::{HookKind, Pid, ProbeKind, ProbeOutcome};
 use super::state::End;
 use super::stopping::Turn;
 use super::time::Time;
@@ -166,6 +166,19 @@ impl Pod {
         }
     }
 
+    pub(super) fn hook_ended(
+        &mut self,
+        pid: Pid,
+        kind: HookKind,
+        result: Result<(), String>,
+        out: &mut Output<'_>,
+    ) {
+        let grace_seconds = self.plan.grace_seconds;
+        if let Some(container) = self.with_pid(pid) {
+            container.hook_ended(kind, result, grace_seconds, out);
+        }
+    }
+
     /// K-131, K-160. A later stop can only shorten the grace period; unlike the kubelet's (K-562), it takes effect on a
     /// stop in progress.
     pub(super) fn stop(&mut self, grace_seconds: u32, out: &mut Output<'_>) {
@@ -233,7 +246,10 @@ impl Pod {
             .get(index)
             .is_some_and(|container| container.instances == 0);
         let turn = match index.checked_sub(1).and_then(|before| inits.get(before)) {
-            _ if index >= inits.len() => self.start_is_over(),
+            _ if index >= inits.len() => {
+                let mut before = self.containers.iter().take(index).skip(inits.len());
+                self.start_is_over() && !before.any(Container::holds_others_back)
+            }
             Some(before) => !is_new || before.lets_next_start(),
             None => true,
         };

@@ -45,6 +45,10 @@ pub(super) struct Live {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Program {
     Starting,
+    /// It is, and its postStart hook runs (K-210).
+    Hooked,
+    /// The hook has failed, so that the container is stopped; why, in words.
+    HookFailed(String),
     /// It never will be; the process is about to end.
     Failed(String),
     Running,

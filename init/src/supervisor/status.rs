@@ -13,7 +13,7 @@ use super::Identity;
 use super::container::{Container, Role};
 use super::phase::phase;
 use super::pod::Pod;
-use super::state::{Program, Reason, State, Termination};
+use super::state::{Live, Program, Reason, State, Termination};
 use super::time::Time;
 
 const SANDBOX: &str = "PodReadyToStartContainers";
@@ -115,6 +115,10 @@ impl Publisher {
                 },
                 newest,
             ),
+            State::Live(Live {
+                program: Program::HookFailed(error),
+                ..
+            }) => (waiting("PostStartHookError", Some(error.clone())), newest),
             State::Terminated => match newest {
                 Some(newest) => (newest, container.previous.as_ref().map(terminated)),
                 None => (waiting(creating, None), None),

@@ -20,6 +20,8 @@ pub(super) struct Stopping {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
+    /// Its preStop hook runs (K-221).
+    Hook,
     /// Others have to end first (K-162).
     Turn,
     /// The stop signal is sent; SIGKILL follows when the time is over.
@@ -50,6 +52,26 @@ impl Stopping {
         }
     }
 
+    /// The same, of a container with a preStop hook. There is none without a grace period (K-220).
+    pub(super) fn after_hook(now: Time, grace_seconds: u32) -> Self {
+        Self {
+            step: if grace_seconds > 0 { Step::Hook } else { Step::Turn },
+            ..Self::new(now, grace_seconds)
+        }
+    }
+
+    /// Whether the preStop hook is to run.
+    pub(super) fn has_hook(&self) -> bool {
+        self.step == Step::Hook
+    }
+
+    /// The preStop hook has ended, whatever came of it.
+    pub(super) fn hook_ended(&mut self, now: Time) {
+        if self.step == Step::Hook {
+            *self = Self::new(now, self.remaining_seconds.saturating_sub(self.elapsed(now)));
+        }
+    }
+
     /// Of a process that was killed before anything else could be done.
     pub(super) fn killed(now: Time) -> Self {
         Self {
@@ -62,7 +84,7 @@ impl Stopping {
     /// Another stop came: it can only shorten this one (K-131). The time that has passed stays charged.
     pub(super) fn shorten(&mut self, now: Time, grace_seconds: u32) {
         let minimum = match self.step {
-            Step::Turn => 0,
+            Step::Hook | Step::Turn => 0,
             Step::Signalled | Step::Killed => MINIMUM_GRACE_SECONDS,
         };
         let end = self.elapsed(now).saturating_add(grace_seconds.max(minimum));
@@ -72,13 +94,17 @@ impl Stopping {
     /// When the step ends if nobody ends it before.
     pub(super) fn deadline(&self) -> Option<Time> {
         match self.step {
-            Step::Turn | Step::Signalled => Some(self.since + seconds(self.remaining_seconds)),
+            Step::Hook | Step::Turn | Step::Signalled => Some(self.since + seconds(self.remaining_seconds)),
             Step::Killed => None,
         }
     }
 
     /// The signal that is due, if any; once each.
     pub(super) fn advance(&mut self, now: Time, turn: Turn) -> Option<Signal> {
+        if self.step == Step::Hook && self.deadline().is_some_and(|deadline| deadline <= now) {
+            // Its time is over; it ends with the container.
+            self.hook_ended(now);
+        }
         let due = self.deadline().is_some_and(|deadline| deadline <= now);
         match self.step {
             Step::Turn if due || turn == Turn::Now => {
@@ -94,7 +120,7 @@ impl Stopping {
                 self.step = Step::Killed;
                 Some(Signal::Kill)
             }
-            Step::Turn | Step::Signalled | Step::Killed => None,
+            Step::Hook | Step::Turn | Step::Signalled | Step::Killed => None,
         }
     }
 
@@ -142,6 +168,22 @@ mod tests {
         assert_eq!(stopping.advance(at(29_999), Turn::Later), None);
         assert_eq!(stopping.advance(at(30_000), Turn::Later), Some(Signal::Terminate));
         assert_eq!(stopping.deadline(), Some(at(32_000)));
+    }
+
+    #[test]
+    fn a_hook_is_charged_to_the_grace_period() {
+        // Grace, milliseconds of the hook, milliseconds from the signal to SIGKILL.
+        for (grace, hook, left) in [(30, 5_900, 25_000), (30, 29_500, 2_000), (5, 0, 5_000)] {
+            let mut stopping = Stopping::after_hook(at(0), grace);
+            assert_eq!(stopping.advance(at(hook), Turn::Now), None, "{grace} {hook}");
+            stopping.hook_ended(at(hook));
+            assert_eq!(stopping.advance(at(hook), Turn::Now), Some(Signal::Terminate));
+            assert_eq!(stopping.deadline(), Some(at(hook + left)), "{grace} {hook}");
+        }
+        let mut endless = Stopping::after_hook(at(0), 30);
+        assert_eq!(endless.advance(at(30_000), Turn::Now), Some(Signal::Terminate));
+        assert_eq!(endless.deadline(), Some(at(32_000)));
+        assert!(!Stopping::after_hook(at(0), 0).has_hook());
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //! A transcript is a text file of virtual time: `@2s > exited app code=1` is an event, an indented `< spawn app` is an
 //! action that must follow, in order. `UPDATE_TRANSCRIPTS=1` writes what happens instead of comparing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use manifest_sync::digest::{BundleDigest, Digest};
+use manifest_sync::lifecycle::{Hook, Hooks};
 use manifest_sync::plan::{
     ContainerPlan, DnsPlan, Plan, RestartPolicy, RestartRule, RuleOperator, SecurityPlan,
 };
@@ -18,7 +19,7 @@ use manifest_sync::status::{ContainerState, PodReport};
 use proptest::prelude::*;
 
 use super::action::Action;
-use super::event::{Event, ExitStatus, Pid, ProbeKind, ProbeOutcome, Readiness, SpawnError};
+use super::event::{Event, ExitStatus, HookKind, Pid, ProbeKind, ProbeOutcome, Readiness, SpawnError};
 use super::time::Time;
 use super::unit::UnitId;
 use super::{Identity, Supervisor};
@@ -42,6 +43,7 @@ fn container(name: &str) -> ContainerPlan {
         termination_message_from_logs: false,
         resources: ResourcesPlan::default(),
         probes: Probes::default(),
+        hooks: Hooks::default(),
     }
 }
 
@@ -131,6 +133,8 @@ struct World {
     finished: Option<u8>,
     /// What probes are answered with: success if it is not here, nothing if it is `None`.
     answers: BTreeMap<String, Option<ProbeOutcome>>,
+    /// Hooks that were ever started.
+    hooked: BTreeSet<(Pid, HookKind)>,
     /// Probes without an answer.
     asked: BTreeMap<(Pid, ProbeKind), String>,
     /// Whether a Stop was asked for: no container may be started afterwards.
@@ -158,6 +162,7 @@ impl World {
             finished: None,
             answers: BTreeMap::new(),
             asked: BTreeMap::new(),
+            hooked: BTreeSet::new(),
             stopped: false,
         }
     }
@@ -213,6 +218,12 @@ impl World {
                 Vec::new()
             }
             Action::Probe { unit, pid, kind } => self.ask(unit, pid, kind),
+            Action::Hook { unit, pid, kind } => {
+                self.note(&format!("hook {} {kind:?}", self.name(unit)));
+                assert_eq!(self.live.get(&pid), Some(&unit), "a hook is of a live process");
+                assert!(self.hooked.insert((pid, kind)), "a hook runs once");
+                Vec::new()
+            }
             Action::Emit { reason, message, .. } => {
                 self.note(&format!("event {reason} {message}"));
                 Vec::new()
@@ -441,7 +452,7 @@ fn parse_time(at: &str) -> Time {
 }
 
 /// `policy=Never grace=5 init/first sidecar/log app other:OnFailure third:Never:In:42,43`
-/// `probe/app/liveness:period=1,failure=2`
+/// `probe/app/liveness:period=1,failure=2 hook/app/PreStop`
 fn parse_pod(settings: &[&str]) -> Plan {
     let policy = |name: &str| match name {
         "Always" => RestartPolicy::Always,
@@ -457,6 +468,17 @@ fn parse_pod(settings: &[&str]) -> Plan {
                 pod.active_deadline_seconds = Some(seconds.parse().expect("seconds"));
             }
             Some(("grace", seconds)) => pod.grace_seconds = seconds.parse().expect("seconds"),
+            _ if setting.starts_with("hook/") => {
+                let words: Vec<&str> = setting.split('/').collect();
+                let mut all = pod.init_containers.iter_mut().chain(&mut pod.containers);
+                let hooks = &mut all.find(|one| one.name == words[1]).expect("a container").hooks;
+                let hook = Some(Hook::Sleep { seconds: 0 });
+                match words[2] {
+                    "PostStart" => hooks.post_start = hook,
+                    "PreStop" => hooks.pre_stop = hook,
+                    other => panic!("no hook {other}"),
+                }
+            }
             _ if setting.starts_with("probe/") => {
                 let words: Vec<&str> = setting.split(['/', ':']).collect();
                 let plan = Some(probe(words.get(3).unwrap_or(&"")));
@@ -529,6 +551,22 @@ fn happen(world: &mut World, event: &[&str]) {
             let asked = (world.pid_of(name), probe_kind(kind));
             world.answer(asked, outcome(result));
         }
+        ["hooked", name, kind, result] => {
+            let kind = if *kind == "PreStop" {
+                HookKind::PreStop
+            } else {
+                HookKind::PostStart
+            };
+            world.step(Event::HookEnded {
+                pid: world.pid_of(name),
+                kind,
+                result: if *result == "success" {
+                    Ok(())
+                } else {
+                    Err("because".to_owned())
+                },
+            });
+        }
         ["stop"] => world.step(Event::Stop { grace_seconds: None }),
         ["stop", grace] => world.step(Event::Stop {
             grace_seconds: Some(grace.parse().expect("seconds")),
@@ -570,6 +608,7 @@ enum Move {
     ImageError(bool),
     StartError,
     Probed { which: usize, outcome: usize },
+    Hooked { which: usize, fails: bool },
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -580,6 +619,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => any::<bool>().prop_map(|volume| Move::SpawnErrors { volume }),
         1 => any::<bool>().prop_map(Move::ImageError),
         1 => Just(Move::StartError),
+        6 => (any::<usize>(), any::<bool>()).prop_map(|(which, fails)| Move::Hooked { which, fails }),
         8 => (any::<usize>(), 0usize..6).prop_map(|(which, outcome)| Move::Probed { which, outcome }),
     ];
     prop::collection::vec(one, 0..60)
@@ -629,6 +669,11 @@ fn random_history(policies: &[u8], sidecars: &[bool], probed: &[u8], moves: &[Mo
             liveness: plan(2, "failure=1,grace=7"),
             readiness: plan(4, "period=7,delay=5,success=2"),
         };
+        let hook = |bit: u8| (bits & bit != 0).then_some(Hook::Sleep { seconds: 0 });
+        container.hooks = Hooks {
+            post_start: hook(8),
+            pre_stop: hook(16),
+        };
         for kind in ["startup", "liveness", "readiness"] {
             // Answers are moves.
             world.answers.insert(format!("{}/{kind}", container.name), None);
@@ -666,6 +711,14 @@ fn random_history(policies: &[u8], sidecars: &[bool], probed: &[u8], moves: &[Mo
                 if let Some(asked) = asked.get(which % asked.len().max(1)) {
                     let names = ["success", "success", "warning", "failure", "failure", "error"];
                     world.answer(*asked, outcome(names[*result]));
+                }
+            }
+            Move::Hooked { which, fails } => {
+                let hooked: Vec<(Pid, HookKind)> = world.hooked.iter().copied().collect();
+                // Late answers, answers twice, answers for the dead: all must do no harm.
+                if let Some((pid, kind)) = hooked.get(which % hooked.len().max(1)).copied() {
+                    let result = if *fails { Err("because".to_owned()) } else { Ok(()) };
+                    world.step(Event::HookEnded { pid, kind, result });
                 }
             }
             Move::StartError => world.start_error = Some("no such file".to_owned()),
@@ -711,7 +764,7 @@ proptest! {
     fn random_histories_hold_the_invariants(
         policies in prop::collection::vec(0u8..3, 2..5),
         sidecars in prop::collection::vec(any::<bool>(), 0..4),
-        probed in prop::collection::vec(0u8..8, 0..6),
+        probed in prop::collection::vec(0u8..32, 0..6),
         moves in moves(),
     ) {
         random_history(&policies, &sidecars, &probed, &moves);
