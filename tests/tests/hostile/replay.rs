@@ -21,6 +21,7 @@ fn the_first_conversation_of_another_boot() {
         // Header, Hello, Apply and bundle, as they were once good.
         let other = container(&stage.product, "intruder", &["sleep"]);
         let other = bundle(&[pod(json!({"containers": [other]}))]);
+        let _connected = stage.honest();
         let mut wire = stage.enclave.control();
         wire.say(&hello(None));
         wire.say(&json!({"type": "apply", "size": other.len()}));

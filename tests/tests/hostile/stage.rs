@@ -84,7 +84,8 @@ impl Stage {
         &self.key
     }
 
-    /// The honest controller.
+    /// The honest controller. Whoever holds it knows that it is connected: a local enclave may be taken over without the
+    /// key while nobody is.
     pub(crate) fn honest(&self) -> MutexGuard<'_, Controller> {
         self.honest.lock().expect("an attack before this one has failed")
     }

@@ -123,6 +123,7 @@ fn a_header_that_ends_in_the_middle() {
 #[test]
 fn a_second_controller() {
     against(|stage| {
+        let _connected = stage.honest();
         let mut wire = stage.enclave.control();
         wire.say(&hello(None));
         wire.expect_refused(RefusedReason::NotYourSession, "another controller");
