@@ -174,6 +174,20 @@ fn a_broker_of_the_hosts_own_feeds_the_enclave_nothing() {
     assert_eq!(said(&up, "app", "PASSWORD"), sum("correct horse"));
 }
 
+#[test]
+fn a_broker_that_says_nothing_is_given_up_and_asked_again() {
+    let mut broker = Broker::new(&[("db-password", "correct horse")]);
+    let host = man_in_the_middle(broker.address, vec![Manner::Says(Vec::new()), Manner::Honest]);
+    let objects = json!([{"objectName": "db-password"}]);
+    let pod = with_secrets(&[knows(guest("app", &["show", "PASSWORD"]))]);
+    let Some(up) = start(&[class(&objects, &[]), pod], host) else {
+        return;
+    };
+    broker.start(&up, |_| {});
+    event(&up, "FailedMount", "the broker did not answer within");
+    assert_eq!(said(&up, "app", "PASSWORD"), sum("correct horse"));
+}
+
 /// Changes a digit of what is sealed; it stays base64.
 fn flip(number: usize, answer: &str) -> String {
     let Some(start) = answer.find("\"value\":\"").filter(|_| number == 1) else {
