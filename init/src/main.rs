@@ -21,6 +21,9 @@ fn main() -> ExitCode {
         Some("child") => child::main(),
         Some("net") => net::main(),
         Some("unpack") => unpack::main(),
+        // Words of the kernel's command line that mean nothing to the kernel are PID 1's arguments (kernel-command-line(7));
+        // AWS's has one.
+        Some(_) if std::process::id() == 1 => pid1::main(),
         Some(other) => {
             eprintln!("cloister-init: no applet {other:?}: it is PID 1 of an enclave and takes no arguments");
             ExitCode::from(USAGE)

@@ -18,8 +18,9 @@ use super::progress::Progress;
 use super::spec::Syslog;
 use crate::time::second;
 
-/// What a connection that broke may have swallowed: the buffers of both kernels, roughly.
-const WINDOW_BYTES: usize = 512 << 10;
+/// What a connection that broke may have swallowed: what both kernels hold at most, 6 MiB in the receiver's (`tcp_rmem`, tcp(7))
+/// and what has not left ours.
+const WINDOW_BYTES: usize = 8 << 20;
 /// Bytes that were not missed for this long have arrived.
 const WINDOW_AGE: Duration = Duration::from_secs(60);
 /// How long a server may take nothing.

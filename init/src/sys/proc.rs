@@ -8,7 +8,8 @@ const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Whether the machine is ours: as its PID 1, not as that of a container.
 pub(crate) fn is_machine() -> bool {
-    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new(FIRST_PID_NAMESPACE))
+    std::process::id() == 1
+        && std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new(FIRST_PID_NAMESPACE))
 }
 
 /// Whether user ids are the machine's own (user_namespaces(7)). Without /proc, which the boot has yet to mount, they are.

@@ -37,7 +37,9 @@ impl Rsyslog {
         let output = scratch.join("syslog.out");
         let configuration = scratch.join("rsyslog.conf");
         let text = format!(
-            "module(load=\"imtcp\")\n\
+            // No queue of its own: what it holds in memory when it is killed is lost, and no sender can know.
+            "main_queue(queue.type=\"Direct\")\n\
+             module(load=\"imtcp\")\n\
              template(name=\"plain\" type=\"string\" string=\"%structured-data% %msg%\\n\")\n\
              input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{port}\")\n\
              action(type=\"omfile\" file=\"{}\" template=\"plain\")\n",
