@@ -1,0 +1,1 @@
+//! Crash-loop back-off and image pulls (section F of the cases).

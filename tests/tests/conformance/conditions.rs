@@ -1,0 +1,1 @@
+//! Conditions, phase, readiness (section I of the cases).

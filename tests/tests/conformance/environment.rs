@@ -1,0 +1,1 @@
+//! Command, environment, configuration (section K of the cases).

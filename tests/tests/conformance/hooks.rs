@@ -1,0 +1,1 @@
+//! Lifecycle hooks (section G of the cases).

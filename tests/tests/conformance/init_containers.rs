@@ -1,0 +1,1 @@
+//! Init containers (section C of the cases).

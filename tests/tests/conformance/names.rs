@@ -1,0 +1,1 @@
+//! Namespaces, names, hosts (section O of the cases).

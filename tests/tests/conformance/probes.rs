@@ -1,0 +1,1 @@
+//! Probes (section H of the cases).

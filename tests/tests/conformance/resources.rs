@@ -1,0 +1,1 @@
+//! Resources, OOM, resize (section N of the cases).

@@ -1,0 +1,1 @@
+//! Restart policy and exit status (section A of the cases).

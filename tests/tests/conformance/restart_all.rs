@@ -1,0 +1,1 @@
+//! RestartAllContainers (section B of the cases).

@@ -1,0 +1,1 @@
+//! Security context (section M of the cases).

@@ -1,0 +1,1 @@
+//! Sidecars: start-up (section D of the cases).

@@ -1,0 +1,1 @@
+//! Termination (section E of the cases).

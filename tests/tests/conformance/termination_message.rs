@@ -1,0 +1,1 @@
+//! Termination messages (section J of the cases).

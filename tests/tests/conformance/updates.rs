@@ -1,0 +1,1 @@
+//! Changes of a running Pod, deadlines, ephemeral containers (section P of the cases).

@@ -1,0 +1,1 @@
+//! Volumes (section L of the cases).
