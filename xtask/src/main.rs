@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod ci;
+mod conformance;
 mod debian;
 mod eif;
 mod fuzz;
@@ -57,6 +58,9 @@ cargo xtask COMMAND
   test --vm [FILTER] run the end-to-end tests in emulated enclaves; prints one summary
   test --vm --modular
                      build the modular kernel and run what concerns it: that the security module works all the same
+  conformance [--local]
+                     run the tests of Kubernetes' conformance cases, print what came of each, and write it to
+                     docs/conformance.md; --local leaves out those that need a virtual machine, and writes nothing
   ci                 fmt, clippy, doc, deny, test, then test --vm
   bench [runtime|trust|boot]... [--write]
                      measure against the budgets, or these groups alone; --write updates docs/benchmarks.md;
@@ -95,6 +99,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "kernel" => kernel::kernel(rest).map(|()| ExitCode::SUCCESS),
         "vm" => vm::vm(rest).map(|()| ExitCode::SUCCESS),
         "test" => test::test(rest),
+        "conformance" => conformance::conformance(rest),
         "ci" => ci::ci(),
         "bench" => bench::bench(rest).map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use manifest_sync::config::ServiceConfig;
 
 use crate::system::{need, root};
-use crate::{build, eif, image, kernel, vm};
+use crate::{build, conformance, eif, image, kernel, vm};
 
 /// What the end-to-end tests want of the machine: program and Debian package.
 const TOOLS: [(&str, &str); 4] = [
@@ -18,7 +18,7 @@ const TOOLS: [(&str, &str); 4] = [
     ("openssl", "openssl"),
 ];
 /// A test that this machine cannot run says so with this word at the start of a line.
-const SKIPPED: &str = "SKIPPED";
+pub(crate) const SKIPPED: &str = "SKIPPED";
 
 /// End-to-end tests that run in an emulated enclave: those of the local back-end that make sense there, unchanged, and
 /// those of the machine itself.
@@ -50,6 +50,33 @@ fn on_this_machine(filter: &[String]) -> Result<ExitCode> {
         .envs(product()?)
         .envs(others());
     count(cargo)
+}
+
+/// The tests of the conformance cases that need no virtual machine.
+pub(crate) fn conformance_here() -> Result<Command> {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args([
+            "test",
+            "--locked",
+            "--workspace",
+            "--no-fail-fast",
+            conformance::PREFIX,
+        ])
+        .args(["--", "--show-output", "--test-threads=4"])
+        .envs(product()?)
+        .envs(others());
+    Ok(cargo)
+}
+
+/// The tests of the conformance cases that need one.
+pub(crate) fn conformance_in_machines() -> Result<Command> {
+    let mut cargo = test_in(&vm::parts()?, &[])?;
+    cargo
+        .args(["--test", "machine", conformance::PREFIX])
+        .args(["--", "--show-output", "--test-threads=2"])
+        .envs(others());
+    Ok(cargo)
 }
 
 fn in_machines(filter: &[String]) -> Result<ExitCode> {
