@@ -1,0 +1,180 @@
+//! The language of transcripts: `pod` with settings, `@2s > event`, `@2s set what value`, `@2s end`.
+
+use std::fmt::Write as _;
+
+use manifest_sync::lifecycle::Hook;
+use manifest_sync::plan::{Plan, RestartPolicy, RestartRule, RuleOperator};
+
+use super::plans::{container, outcome, plan, probe, probe_kind};
+use super::world::World;
+use crate::supervisor::event::{Event, ExitStatus, HookKind, ProbeKind, SpawnError};
+use crate::supervisor::time::Time;
+
+/// Runs the script of a transcript: the lines that start with `pod` or `@`, without `tick`s.
+pub(super) fn replay(script: &str) -> String {
+    let mut world = World::new();
+    for line in script.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["#", ..] => {
+                let _ = writeln!(world.log, "{line}");
+            }
+            ["pod", settings @ ..] => {
+                let _ = writeln!(world.log, "{line}");
+                world.boot();
+                world.step(Event::Accept(Box::new(parse_pod(settings))));
+            }
+            [at, "set", what, rest @ ..] => {
+                world.pass_to(parse_time(at));
+                let _ = writeln!(world.log, "{line}");
+                set(&mut world, what, &rest.join(" "));
+            }
+            [at, ">", event @ ..] => {
+                world.pass_to(parse_time(at));
+                let _ = writeln!(world.log, "{line}");
+                happen(&mut world, event);
+            }
+            [at, "end"] => {
+                world.pass_to(parse_time(at));
+                let _ = writeln!(world.log, "{line}");
+            }
+            _ => {}
+        }
+    }
+    world.log
+}
+
+fn parse_time(at: &str) -> Time {
+    let text = at.trim_start_matches('@');
+    let millis = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(millis), _) => millis.parse::<u64>(),
+        (None, Some(seconds)) => seconds.parse::<u64>().map(|seconds| seconds * 1000),
+        (None, None) => panic!("no time in {at}"),
+    };
+    Time::from_millis(millis.unwrap_or_else(|error| panic!("{at}: {error}")))
+}
+
+/// `policy=Never grace=5 init/first sidecar/log app other:OnFailure third:Never:In:42,43`
+/// `probe/app/liveness:period=1,failure=2 hook/app/PreStop`
+fn parse_pod(settings: &[&str]) -> Plan {
+    let policy = |name: &str| match name {
+        "Always" => RestartPolicy::Always,
+        "OnFailure" => RestartPolicy::OnFailure,
+        "Never" => RestartPolicy::Never,
+        other => panic!("no policy {other}"),
+    };
+    let mut pod = plan(RestartPolicy::Always, 30, Vec::new());
+    for setting in settings {
+        match setting.split_once('=') {
+            Some(("policy", name)) => pod.restart_policy = policy(name),
+            Some(("deadline", seconds)) => {
+                pod.active_deadline_seconds = Some(seconds.parse().expect("seconds"));
+            }
+            Some(("grace", seconds)) => pod.grace_seconds = seconds.parse().expect("seconds"),
+            _ if setting.starts_with("hook/") => {
+                let words: Vec<&str> = setting.split('/').collect();
+                let mut all = pod.init_containers.iter_mut().chain(&mut pod.containers);
+                let hooks = &mut all.find(|one| one.name == words[1]).expect("a container").hooks;
+                let hook = Some(Hook::Sleep { seconds: 0 });
+                match words[2] {
+                    "PostStart" => hooks.post_start = hook,
+                    "PreStop" => hooks.pre_stop = hook,
+                    other => panic!("no hook {other}"),
+                }
+            }
+            _ if setting.starts_with("probe/") => {
+                let words: Vec<&str> = setting.split(['/', ':']).collect();
+                let plan = Some(probe(words.get(3).unwrap_or(&"")));
+                let mut all = pod.init_containers.iter_mut().chain(&mut pod.containers);
+                let probes = &mut all.find(|one| one.name == words[1]).expect("a container").probes;
+                match probe_kind(words[2]) {
+                    ProbeKind::Startup => probes.startup = plan,
+                    ProbeKind::Liveness => probes.liveness = plan,
+                    ProbeKind::Readiness => probes.readiness = plan,
+                }
+            }
+            _ => {
+                let parts: Vec<&str> = setting.split(':').collect();
+                let (kind, name) = parts[0].split_once('/').unwrap_or(("", parts[0]));
+                let mut one = container(name);
+                one.restart_policy = parts.get(1).map(|name| policy(name));
+                if kind == "sidecar" {
+                    one.restart_policy = Some(RestartPolicy::Always);
+                }
+                if let [_, _, operator, values] = parts.as_slice() {
+                    let operator = if *operator == "In" {
+                        RuleOperator::In
+                    } else {
+                        RuleOperator::NotIn
+                    };
+                    let values = values
+                        .split(',')
+                        .map(|value| value.parse().expect("code"))
+                        .collect();
+                    one.restart_rules = vec![RestartRule { operator, values }];
+                }
+                match kind {
+                    "" => pod.containers.push(one),
+                    _ => pod.init_containers.push(one),
+                }
+            }
+        }
+    }
+    pod
+}
+
+fn set(world: &mut World, what: &str, value: &str) {
+    let message = (!value.is_empty()).then(|| value.to_owned());
+    match what {
+        "image-error" => world.image_error = message,
+        "start-error" => world.start_error = message,
+        "config-error" => world.spawn_errors.push((SpawnError::Config, value.to_owned())),
+        "volume-error" => world.spawn_errors.push((SpawnError::Volume, value.to_owned())),
+        probe if probe.contains('/') => {
+            let answer = (value != "hang").then(|| outcome(value));
+            world.answers.insert(probe.to_owned(), answer);
+        }
+        other => panic!("no setting {other}"),
+    }
+}
+
+fn happen(world: &mut World, event: &[&str]) {
+    match event {
+        ["exited", name, how] => {
+            let end = match how.split_once('=') {
+                Some(("code", code)) => (ExitStatus::Code(code.parse().expect("code")), false),
+                Some(("signal", signal)) => (ExitStatus::Signal(signal.parse().expect("signal")), false),
+                // K-305: the main process may have survived.
+                Some(("oom", code)) => (ExitStatus::Code(code.parse().expect("code")), true),
+                _ => (ExitStatus::Signal(9), true),
+            };
+            world.exit(world.pid_of(name), end);
+        }
+        ["probed", name, kind, result] => {
+            let asked = (world.pid_of(name), probe_kind(kind));
+            world.answer(asked, outcome(result));
+        }
+        ["hooked", name, kind, result] => {
+            let kind = if *kind == "PreStop" {
+                HookKind::PreStop
+            } else {
+                HookKind::PostStart
+            };
+            world.step(Event::HookEnded {
+                pid: world.pid_of(name),
+                kind,
+                result: if *result == "success" {
+                    Ok(())
+                } else {
+                    Err("because".to_owned())
+                },
+            });
+        }
+        ["stop"] => world.step(Event::Stop { grace_seconds: None }),
+        ["stop", grace] => world.step(Event::Stop {
+            grace_seconds: Some(grace.parse().expect("seconds")),
+        }),
+        ["tick"] => world.step(Event::Tick),
+        other => panic!("no event {other:?}"),
+    }
+}
