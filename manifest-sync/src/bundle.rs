@@ -18,6 +18,8 @@ pub const MAX_BYTES: usize = 4 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
     plan: Plan,
+    /// The Pod as it was written.
+    pod: Value,
     policy: EnclavePolicy,
 }
 
@@ -61,6 +63,11 @@ impl Bundle {
     /// `spec.application` of the EnclavePolicy: which application this is a release of.
     pub fn application(&self) -> Option<&str> {
         self.policy.application.as_deref()
+    }
+
+    /// The Pod as it was written.
+    pub(crate) fn pod(&self) -> &Value {
+        &self.pod
     }
 
     /// The plan.
@@ -152,7 +159,11 @@ fn read(root: &Node<'_>, digest: BundleDigest) -> Option<Bundle> {
     plan.secrets = secrets;
     plan.secret_classes = secret_class::mounted(classes, &plan);
     missing::warn(pod, &plan);
-    Some(Bundle { plan, policy })
+    Some(Bundle {
+        plan,
+        pod: pod.value.clone(),
+        policy,
+    })
 }
 
 fn policy(item: &Node<'_>) -> EnclavePolicy {

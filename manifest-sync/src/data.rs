@@ -51,6 +51,8 @@ pub struct Data {
     pub data: BTreeMap<String, Content>,
     /// `binaryData` of a ConfigMap: volumes only, never environment (K-353).
     pub binary: BTreeMap<String, Content>,
+    /// `immutable`: no update may change it.
+    pub immutable: bool,
 }
 
 impl fmt::Debug for Data {
@@ -80,17 +82,20 @@ pub struct Objects<'a> {
 pub(crate) fn read(item: &Node<'_>, secret: bool) -> Data {
     let shared = ["apiVersion", "kind", "metadata", "data"];
     let own: &[&str] = if secret {
-        &["stringData", "type"]
+        &["stringData", "type", "immutable"]
     } else {
-        &["binaryData"]
+        &["binaryData", "immutable"]
     };
-    item.fields(&[&shared, own].concat(), &["immutable"], &[]);
+    item.fields(&[&shared, own].concat(), &[], &[]);
     if let Some(metadata) = item.get("metadata") {
         pod::metadata(&metadata);
     } else {
         item.required("metadata");
     }
-    let mut out = Data::default();
+    let mut out = Data {
+        immutable: item.flag_of("immutable").unwrap_or_default(),
+        ..Data::default()
+    };
     let entries = |field| item.get(field).map(|node| node.entries()).unwrap_or_default();
     let text = |node: &Node<'_>| node.text().unwrap_or_default().into_bytes();
     for (key, node) in entries("data") {

@@ -34,4 +34,5 @@ pub mod resources;
 pub mod secret_class;
 pub mod status;
 pub mod trust;
+pub mod update;
 pub mod volume;

@@ -71,7 +71,8 @@ pub(crate) fn named(node: &Node<'_>, field: &str) -> Option<String> {
     Some(text)
 }
 
-const POD_HARMLESS: &[&str] = &[
+/// Fields of a Pod's `spec` that mean nothing without a scheduler and a node.
+pub(crate) const POD_HARMLESS: &[&str] = &[
     "nodeSelector",
     "affinity",
     "tolerations",

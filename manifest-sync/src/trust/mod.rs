@@ -22,6 +22,7 @@ use crate::digest::BundleDigest;
 use crate::measurement::{self, Measurement};
 use crate::plan::Plan;
 use crate::reject::Finding;
+use crate::update::Running;
 
 use envelope::{Delivery, Signature};
 use policy::{Authority, SignedBy, Signer};
@@ -156,6 +157,15 @@ fn enough_signatures(delivery: &Delivery, by: &SignedBy) -> Result<Vec<CheckedSi
 }
 
 impl VerifiedBundle {
+    pub(crate) fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// What is to be remembered of it, to judge an update later.
+    pub fn running(&self) -> Running {
+        Running::new(&self.bundle)
+    }
+
     /// What is to run.
     pub fn plan(&self) -> &Plan {
         self.bundle.plan()
