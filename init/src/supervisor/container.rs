@@ -16,12 +16,13 @@ use super::state::{End, Live, Next, Program, Reason, State, Termination, go_dura
 use super::stopping::{Signal, Stopping, Turn};
 use super::time::Time;
 use super::unit::UnitId;
+use super::update::Definition;
 use super::{Output, probing};
 
 /// K-006, K-025: flat retry of a container that could not be created.
 const CONFIG_RETRY: Duration = Duration::from_secs(10);
 /// K-200.
-const PULL: Doubling = Doubling::new(Duration::from_secs(10), Duration::from_secs(300));
+pub(super) const PULL: Doubling = Doubling::new(Duration::from_secs(10), Duration::from_secs(300));
 /// K-390.
 const MOUNT: Doubling = Doubling::new(Duration::from_millis(500), Duration::from_secs(122));
 
@@ -30,8 +31,14 @@ pub(super) struct Container {
     pub(super) unit: UnitId,
     pub(super) role: Role,
     pub(super) name: String,
-    pub(super) image: String,
-    pub(super) image_id: String,
+    /// What its next instance is made from.
+    pub(super) definition: Definition,
+    /// What is being pulled, or was pulled last.
+    pulled: Option<Definition>,
+    /// What its newest instance was made from.
+    pub(super) made_from: Option<Definition>,
+    /// Its instance is stopped because its definition has changed, and counts as unready from then on.
+    pub(super) retired: bool,
     /// `NAME_NS(UID)` with the Pod's name, as the kubelet's messages have it.
     pod: String,
     policies: Policies,
@@ -43,8 +50,8 @@ pub(super) struct Container {
     /// The newest that ended, and the one before.
     pub(super) newest: Option<Termination>,
     pub(super) previous: Option<Termination>,
-    crash_loop: CrashLoop,
-    pull: Doubling,
+    pub(super) crash_loop: CrashLoop,
+    pub(super) pull: Doubling,
     mount: Doubling,
     pub(super) probes: Vec<Worker>,
     pub(super) hooks: Hooks,
@@ -78,8 +85,10 @@ impl Container {
             unit,
             role,
             name: container.name.clone(),
-            image: container.image.clone(),
-            image_id: container.image_digest.as_str().to_owned(),
+            definition: Definition::of(container),
+            pulled: None,
+            made_from: None,
+            retired: false,
             pod: format!("{}_{}({uid})", plan.name, plan.namespace),
             policies: Policies {
                 pod: plan.restart_policy,
@@ -137,7 +146,9 @@ impl Container {
             Role::Init => self.has_succeeded(),
             Role::Sidecar | Role::Regular => {
                 let answer = self.probe(ProbeKind::Readiness).map(Worker::result);
-                self.is_started() && answer.is_none_or(|answer| answer == Some(Answer::Success))
+                !self.retired
+                    && self.is_started()
+                    && answer.is_none_or(|answer| answer == Some(Answer::Success))
             }
         }
     }
@@ -180,12 +191,16 @@ impl Container {
         if self.state != State::Pulling {
             return;
         }
+        if self.has_to_pull() {
+            // Another is wanted since.
+            return self.start_pull(out);
+        }
         self.pull.reset();
         out.emit(
             self.unit,
             Normal,
             "Pulled",
-            format!("Successfully pulled image \"{}\"", self.image),
+            format!("Successfully pulled image \"{}\"", self.definition.image),
         );
         self.spawn(out);
     }
@@ -195,7 +210,10 @@ impl Container {
         if self.state != State::Pulling {
             return;
         }
-        let image = &self.image;
+        if self.has_to_pull() {
+            return self.start_pull(out);
+        }
+        let image = &self.definition.image;
         let (reason, message) = if self.pull.is_fresh() {
             ("ErrImagePull", error.to_owned())
         } else {
@@ -230,6 +248,8 @@ impl Container {
     pub(super) fn spawned(&mut self, pid: Pid, out: &mut Output<'_>) {
         self.mount.reset();
         self.instances += 1;
+        self.made_from = Some(self.definition.clone());
+        self.retired = false;
         out.emit(self.unit, Normal, "Created", "Container created".to_owned());
         let stop = self.is_over().then(|| {
             // Stopped while it was being made.
@@ -380,15 +400,26 @@ impl Container {
     }
 
     fn spawn_again(&mut self, out: &mut Output<'_>) {
+        if self.has_to_pull() {
+            return self.start_pull(out);
+        }
         // K-512.
-        let image = &self.image;
+        let image = &self.definition.image;
         let message =
             format!("Container image \"{image}\" already present on machine and can be accessed by the pod");
         out.emit(self.unit, Normal, "Pulled", message);
         self.spawn(out);
     }
 
+    /// Whether its next instance needs an image that has not been asked for.
+    fn has_to_pull(&self) -> bool {
+        self.pulled.as_ref() != Some(&self.definition)
+    }
+
     fn spawn(&mut self, out: &mut Output<'_>) {
+        if self.has_to_pull() {
+            return self.start_pull(out);
+        }
         self.state = State::Spawning;
         out.actions.push(Action::Spawn {
             unit: self.unit,
@@ -480,11 +511,12 @@ impl Container {
 
     fn start_pull(&mut self, out: &mut Output<'_>) {
         self.state = State::Pulling;
+        self.pulled = Some(self.definition.clone());
         out.emit(
             self.unit,
             Normal,
             "Pulling",
-            format!("Pulling image \"{}\"", self.image),
+            format!("Pulling image \"{}\"", self.definition.image),
         );
         out.actions.push(Action::PullImage(self.unit));
     }

@@ -19,6 +19,8 @@ pub enum Event {
     },
     /// A verified plan. At most once; the shell has made the Pod's volumes directory and so on.
     Accept(Box<Plan>),
+    /// A verified plan for the Pod that runs, of which only what may change differs. Ignored when the Pod is ending.
+    Update(Box<Plan>),
     /// Every secret that the Pod's volumes hold has been released: volumes can be set up (K-390).
     SecretsReady,
     /// Answer to `PullImage`: the image is unpacked.

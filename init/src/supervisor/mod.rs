@@ -36,6 +36,7 @@ mod status;
 mod stopping;
 pub mod time;
 pub mod unit;
+mod update;
 
 use manifest_sync::plan::Plan;
 use manifest_sync::status::{EventType, PodReport};
@@ -162,6 +163,11 @@ impl Supervisor {
                     .collect();
             }
             Event::Accept(plan) => self.accept(*plan, out),
+            Event::Update(plan) => {
+                if let Some(pod) = &mut self.pod {
+                    pod.update(*plan, now);
+                }
+            }
             Event::SecretsReady => {
                 if let Some(pod) = &mut self.pod {
                     pod.volumes_ready = true;
@@ -277,6 +283,10 @@ impl Supervisor {
 
     /// What is due, and what follows from what has happened.
     fn advance(&mut self, out: &mut Output<'_>) {
+        if self.pod.as_mut().is_some_and(|pod| pod.retire_outdated(out)) {
+            // Whoever sends them traffic hears of it before they do.
+            self.publish(out);
+        }
         let ready = self.services_are_ready();
         let ended = match &mut self.pod {
             Some(pod) => {

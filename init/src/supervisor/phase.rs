@@ -73,7 +73,9 @@ fn count_regular(container: &Container, count: &mut Count) {
         None => count.waiting += 1,
         Some(ended) => {
             count.stopped += 1;
-            count.stopped_for_good += usize::from(!container.restarts(ended.exit_code));
+            // Under whatever policy, one that is replaced comes back (K-464).
+            let for_good = container.is_over() && !container.restarts(ended.exit_code);
+            count.stopped_for_good += usize::from(for_good);
             count.succeeded += usize::from(container.is_over() && ended.exit_code == 0);
         }
     }

@@ -114,6 +114,15 @@ impl Pod {
             .find(|container| container.pid() == Some(pid))
     }
 
+    pub(super) fn containers_mut(&mut self) -> &mut [Container] {
+        &mut self.containers
+    }
+
+    /// Whether nothing has ended it yet.
+    pub(super) fn is_running(&self) -> bool {
+        self.life == Life::Running
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         self.life == Life::Ended
     }

@@ -136,10 +136,11 @@ impl Publisher {
             | State::Spawning
             | State::Live(_) => (waiting(creating, None), newest),
         };
+        let made_from = container.made_from.as_ref().unwrap_or(&container.definition);
         ContainerStatus {
             name: container.name.clone(),
-            image: container.image.clone(),
-            image_id: container.image_id.clone(),
+            image: made_from.image.clone(),
+            image_id: made_from.digest.clone(),
             container_id: container.instances.checked_sub(1).map(id).unwrap_or_default(),
             ready: container.is_ready(),
             started: match container.role {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use manifest_sync::digest::Digest;
 use manifest_sync::lifecycle::Hook;
 use manifest_sync::plan::{Plan, RestartPolicy, RestartRule, RuleOperator};
 
@@ -22,6 +23,7 @@ pub(super) fn replay(script: &str) -> String {
             ["pod", settings @ ..] => {
                 let _ = writeln!(world.log, "{line}");
                 world.boot();
+                world.plan = Some(parse_pod(settings));
                 world.step(Event::Accept(Box::new(parse_pod(settings))));
             }
             [at, "set", what, rest @ ..] => {
@@ -174,7 +176,28 @@ fn happen(world: &mut World, event: &[&str]) {
         ["stop", grace] => world.step(Event::Stop {
             grace_seconds: Some(grace.parse().expect("seconds")),
         }),
+        ["update", changes @ ..] => {
+            let plan = updated(world, changes);
+            world.step(Event::Update(Box::new(plan)));
+        }
         ["tick"] => world.step(Event::Tick),
         other => panic!("no event {other:?}"),
     }
+}
+
+/// `update app=app:2 deadline=60`: the plan that runs, with another image or deadline.
+fn updated(world: &mut World, changes: &[&str]) -> Plan {
+    let plan = world.plan.as_mut().expect("a Pod");
+    for change in changes {
+        let (what, value) = change.split_once('=').expect("name=value");
+        if what == "deadline" {
+            plan.active_deadline_seconds = Some(value.parse().expect("seconds"));
+            continue;
+        }
+        let mut all = plan.init_containers.iter_mut().chain(&mut plan.containers);
+        let container = all.find(|one| one.name == what).expect("a container");
+        value.clone_into(&mut container.image);
+        container.image_digest = Digest::sha256(value.as_bytes());
+    }
+    plan.clone()
 }

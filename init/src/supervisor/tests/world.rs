@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 
+use manifest_sync::plan::Plan;
 use manifest_sync::status::ContainerState;
 
 use super::summary::summary;
@@ -36,6 +37,8 @@ pub(super) struct World {
     pub(super) asked: BTreeMap<(Pid, ProbeKind), String>,
     /// Whether a Stop was asked for: no container may be started afterwards.
     pub(super) stopped: bool,
+    /// The Pod's plan, for updates.
+    pub(super) plan: Option<Plan>,
 }
 
 impl World {
@@ -61,6 +64,7 @@ impl World {
             asked: BTreeMap::new(),
             hooked: BTreeSet::new(),
             stopped: false,
+            plan: None,
         }
     }
 

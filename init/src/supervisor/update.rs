@@ -1,0 +1,124 @@
+//! A change of the running Pod (section 19.2 of the kubelet semantics): which containers it restarts, and when. What may
+//! change at all has been judged before ([`manifest_sync::update`]).
+//!
+//! A container's definition is its image alone (K-463): the text as written, and here the digest too, since that is what
+//! runs. A regular container whose definition has changed is stopped at once, a sidecar when its startup probe has succeeded
+//! (K-097), and takes no traffic from then on; whoever is not running has the new image at its next start. The new image is
+//! pulled when the old instance has ended (K-467).
+
+use manifest_sync::plan::{ContainerPlan, Plan};
+
+use super::Output;
+use super::backoff::CrashLoop;
+use super::container::{Container, PULL, Role};
+use super::pod::Pod;
+use super::state::{Next, Reason, State};
+use super::time::Time;
+use super::unit::UnitId;
+
+/// What a container is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Definition {
+    /// The image as written.
+    pub(super) image: String,
+    /// Its digest.
+    pub(super) digest: String,
+}
+
+impl Definition {
+    pub(super) fn of(container: &ContainerPlan) -> Self {
+        Self {
+            image: container.image.clone(),
+            digest: container.image_digest.as_str().to_owned(),
+        }
+    }
+}
+
+impl Pod {
+    /// Takes the place of the plan; a Pod that ends is not changed any more (K-466).
+    pub(super) fn update(&mut self, plan: Plan, now: Time) {
+        if !self.is_running() {
+            return;
+        }
+        for container in self.containers_mut() {
+            let planned = match container.unit {
+                UnitId::Init(index) => plan.init_containers.get(index),
+                UnitId::Container(index) => plan.containers.get(index),
+                UnitId::Service(_) => None,
+            };
+            if let Some(planned) = planned {
+                container.update(planned, now);
+            }
+        }
+        let uid = self.plan.uid.take();
+        self.plan = plan;
+        self.plan.uid = self.plan.uid.take().or(uid);
+    }
+
+    /// Stops those whose definition has changed, as soon as they may be stopped. Whether there were any.
+    pub(super) fn retire_outdated(&mut self, out: &mut Output<'_>) -> bool {
+        let grace_seconds = self.plan.grace_seconds;
+        let mut any = false;
+        if self.is_running() {
+            for container in self.containers_mut() {
+                if container.is_outdated() {
+                    container.retire(grace_seconds, out);
+                    any = true;
+                }
+            }
+        }
+        any
+    }
+}
+
+impl Container {
+    fn update(&mut self, planned: &ContainerPlan, now: Time) {
+        let definition = Definition::of(planned);
+        let changed = self.definition != definition;
+        self.definition = definition;
+        if changed {
+            // K-185: the delays belong to the image.
+            self.crash_loop = CrashLoop::default();
+            self.pull = PULL;
+        }
+        if let State::Waiting { until, next, reason } = &mut self.state {
+            let again = match next {
+                Next::Pull | Next::Again => changed,
+                // What could not be created may be possible now.
+                Next::Spawn => true,
+                Next::AgainAtOnce => false,
+            };
+            if again {
+                *until = now.min(*until);
+            }
+            if changed && *next == Next::Again {
+                *reason = Reason::Creating;
+            }
+        }
+    }
+
+    /// Whether what runs is not what should run, and may be stopped for it.
+    fn is_outdated(&self) -> bool {
+        let may_be_stopped = match self.role {
+            // K-078.
+            Role::Init => false,
+            Role::Sidecar => self.is_started(),
+            Role::Regular => self.is_running(),
+        };
+        let stopping = self.live().is_some_and(|live| live.stop.is_some());
+        may_be_stopped && !stopping && self.made_from.as_ref() != Some(&self.definition)
+    }
+
+    /// K-464: stopped with the whole grace period, and replaced whatever its policy.
+    fn retire(&mut self, grace_seconds: u32, out: &mut Output<'_>) {
+        let message = match self.role {
+            Role::Init | Role::Sidecar => format!("Init container {} definition changed", self.name),
+            Role::Regular => format!("Container {} definition changed, will be restarted", self.name),
+        };
+        self.kill(grace_seconds, message, out);
+        self.retired = true;
+        if let State::Live(live) = &mut self.state {
+            live.replaced = true;
+        }
+    }
+}
