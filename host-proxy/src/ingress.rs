@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use manifest_sync::config::DATA_PORT;
 use manifest_sync::link::StreamKind;
-use manifest_sync::relay::{self, relay};
+use manifest_sync::relay::{self, Direction, relay_and_count};
 use manifest_sync::status::PodReport;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
@@ -271,10 +271,15 @@ async fn carry(client: TcpStream, port: &Port, enclave: &Enclave, session: Optio
                 idle: IDLE,
                 half_close: stream.half_close(),
             };
-            let (moved, result) = relay(client, stream, options).await;
+            let (_, result) = relay_and_count(client, stream, options, |direction, bytes| {
+                let counter = match direction {
+                    Direction::ToLink => &port.bytes_in,
+                    Direction::FromLink => &port.bytes_out,
+                };
+                counter.fetch_add(bytes, Relaxed);
+            })
+            .await;
             port.open.fetch_sub(1, Relaxed);
-            port.bytes_in.fetch_add(moved.to_link, Relaxed);
-            port.bytes_out.fetch_add(moved.from_link, Relaxed);
             if let Err(error) = result {
                 log::debug!("{}: {error}", port.listen);
             }

@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use tokio_vsock::{VsockAddr, VsockStream};
 
 use super::Address;
+use crate::relay::Socket as Relayed;
 
 /// Most that is written to a vsock in one call: writes above 32 KiB are corrupted by some kernels and hypervisors
 /// (Linux commit 6693731487a8; cloud-hypervisor#7672, libkrun#535).
@@ -130,6 +131,14 @@ impl Stream {
     /// Whether this link carries a half-close.
     pub fn half_close(&self) -> HalfClose {
         self.half_close
+    }
+
+    /// What the relay takes.
+    pub fn into_relayed(self) -> io::Result<Relayed> {
+        match self.socket {
+            Socket::Unix(socket) => Ok(Relayed::unix(socket, self.max_write)),
+            Socket::Vsock(socket) => Relayed::other(socket.into(), self.max_write),
+        }
     }
 
     /// The descriptor itself, to be passed to another process. It is non-blocking.

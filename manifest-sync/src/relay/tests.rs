@@ -1,0 +1,297 @@
+//! Real sockets, ends that fail as kernels do, and random schedules.
+
+use std::cell::RefCell;
+use std::os::fd::BorrowedFd;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestRng;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+use super::end::End;
+use super::*;
+
+const OPTIONS: Options = Options {
+    idle: Duration::from_secs(60),
+    half_close: HalfClose::Carried,
+};
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("runtime")
+        .block_on(future)
+}
+
+/// A socket whose calls are interrupted, not yet possible, and short, at random.
+struct Faulty {
+    socket: Socket,
+    random: RefCell<TestRng>,
+}
+
+impl End for Faulty {
+    async fn ready(&self, interest: Interest) -> io::Result<()> {
+        self.socket.ready(interest).await
+    }
+
+    fn try_io<T>(
+        &self,
+        interest: Interest,
+        operation: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self.random.borrow_mut().random_range(0..6) {
+            0 => Err(io::ErrorKind::Interrupted.into()),
+            1 => Err(io::ErrorKind::WouldBlock.into()),
+            _ => self.socket.try_io(interest, operation),
+        }
+    }
+
+    fn max_write(&self) -> usize {
+        self.random.borrow_mut().random_range(1..40_000)
+    }
+}
+
+async fn tcp() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let near = TcpStream::connect(listener.local_addr().expect("an address"));
+    let (near, far) = tokio::join!(near, listener.accept());
+    (near.expect("connected"), far.expect("accepted").0)
+}
+
+fn unix() -> (UnixStream, UnixStream) {
+    UnixStream::pair().expect("a pair")
+}
+
+/// Bytes that differ wherever they are cut or swapped.
+fn pattern(count: usize) -> Vec<u8> {
+    (0..count as u64)
+        .map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
+        .collect()
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kinds {
+    TcpToUnix,
+    UnixToTcp,
+    UnixToUnix,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Both ways of moving bytes, and the change from one to the other, whatever the kernel does.
+    #[test]
+    fn a_direction_loses_and_changes_nothing(
+        count in 0usize..900_000,
+        bulk in prop_oneof![Just(0), Just(BULK), Just(u64::MAX)],
+        kinds in prop_oneof![Just(Kinds::TcpToUnix), Just(Kinds::UnixToTcp), Just(Kinds::UnixToUnix)],
+        seed in any::<[u8; 32]>(),
+        piece in 1usize..70_000,
+    ) {
+        run(async {
+            let faulty = |socket: Socket, flip: u8| {
+                let mut seed = seed;
+                seed[0] ^= flip;
+                let random = TestRng::from_seed(prop::test_runner::RngAlgorithm::ChaCha, &seed);
+                Faulty { socket, random: RefCell::new(random) }
+            };
+            let (mut writer, from): (Box<dyn tokio::io::AsyncWrite + Unpin>, Socket) = match kinds {
+                Kinds::TcpToUnix => { let (a, b) = tcp().await; (Box::new(a), b.into()) }
+                _ => { let (a, b) = unix(); (Box::new(a), b.into()) }
+            };
+            let (mut reader, to): (Box<dyn tokio::io::AsyncRead + Unpin>, Socket) = match kinds {
+                Kinds::UnixToTcp => { let (a, b) = tcp().await; (Box::new(a), b.into()) }
+                _ => { let (a, b) = unix(); (Box::new(a), b.into()) }
+            };
+            let (from, to) = (faulty(from, 0), faulty(to, 1));
+            let sent = pattern(count);
+            let write = async {
+                for piece in sent.chunks(piece) {
+                    writer.write_all(piece).await.expect("open");
+                }
+                drop(writer);
+            };
+            let moved = Cell::new(0);
+            let pump = async {
+                pump(&from, &to, bulk, |bytes| moved.set(moved.get() + bytes)).await.expect("clean end");
+                to.socket.end_of_writing().expect("open");
+            };
+            let read = async {
+                let mut all = Vec::new();
+                reader.read_to_end(&mut all).await.expect("open");
+                all
+            };
+            let ((), (), all) = tokio::join!(write, pump, read);
+            assert!(all == sent, "{} of {} bytes, or others", all.len(), sent.len());
+            assert_eq!(moved.get(), sent.len() as u64);
+        });
+    }
+
+    #[test]
+    fn an_answer_follows_a_half_close(count in 0usize..600_000, bulk in prop_oneof![Just(0), Just(BULK)]) {
+        run(async {
+            let ((mut client, near), (far, mut server)) = (tcp().await, unix());
+            let sent = pattern(count);
+            let client = async {
+                client.write_all(&sent).await.expect("open");
+                client.shutdown().await.expect("open");
+                let mut all = Vec::new();
+                client.read_to_end(&mut all).await.expect("open");
+                all
+            };
+            let server = async {
+                let mut all = Vec::new();
+                server.read_to_end(&mut all).await.expect("open");
+                server.write_all(&all).await.expect("open");
+                server.shutdown().await.expect("open");
+            };
+            let (near, far) = (near.into(), far.into());
+            let relay = between(&near, &far, OPTIONS, bulk, |_, _| ());
+            let ((moved, result), (), all) = tokio::join!(relay, server, client);
+            result.expect("clean end");
+            assert!(all == sent);
+            assert_eq!(moved, Moved { to_link: count as u64, from_link: count as u64 });
+        });
+    }
+}
+
+#[test]
+fn a_link_without_half_close_keeps_the_answer() {
+    run(async {
+        let ((mut client, near), (far, mut server)) = (tcp().await, unix());
+        let options = Options {
+            half_close: HalfClose::Lost,
+            ..OPTIONS
+        };
+        let server = async {
+            let mut request = [0; 4];
+            server.read_exact(&mut request).await.expect("request");
+            let more = tokio::time::timeout(Duration::from_millis(50), server.read(&mut request)).await;
+            assert!(more.is_err(), "the half-close went through: {more:?}");
+            server.write_all(b"answer").await.expect("open");
+            drop(server);
+        };
+        let client = async {
+            client.write_all(b"ask?").await.expect("open");
+            client.shutdown().await.expect("open");
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.expect("open");
+            answer
+        };
+        let (near, far) = (near.into(), far.into());
+        let relay = between(&near, &far, options, BULK, |_, _| ());
+        let ((_, result), (), answer) = tokio::join!(relay, server, client);
+        result.expect("clean end");
+        assert_eq!(answer, "answer");
+    });
+}
+
+#[test]
+fn an_answer_to_a_question_that_nobody_reads_to_its_end_arrives() {
+    run(async {
+        let ((mut client, near), (far, mut server)) = (tcp().await, unix());
+        let server = async {
+            let mut request = [0; 4];
+            server.read_exact(&mut request).await.expect("request");
+            server.write_all(b"too long").await.expect("open");
+            drop(server);
+        };
+        let client = async {
+            let question = vec![1; 4 << 20];
+            // The server stops to listen in the middle of it.
+            let _ = client.write_all(&question).await;
+            let mut answer = [0; 8];
+            client.read_exact(&mut answer).await.expect("an answer");
+            answer
+        };
+        let relay = async {
+            let (near, far) = (near.into(), far.into());
+            between(&near, &far, OPTIONS, BULK, |_, _| ()).await
+        };
+        let (_, (), answer) = tokio::join!(relay, server, client);
+        assert_eq!(&answer, b"too long");
+    });
+}
+
+#[test]
+fn a_reset_is_no_clean_end() {
+    run(async {
+        let ((client, near), (far_near, far)) = (tcp().await, tcp().await);
+        client.set_zero_linger().expect("open");
+        drop(client);
+        let relay = async {
+            let (near, far) = (near.into(), far_near.into());
+            between(&near, &far, OPTIONS, BULK, |_, _| ()).await.1
+        };
+        let read = async move {
+            let mut far = far;
+            far.read(&mut [0; 8]).await
+        };
+        let (relayed, read) = tokio::join!(relay, read);
+        let reset = |error: io::Error| error.kind() == io::ErrorKind::ConnectionReset;
+        assert!(reset(relayed.expect_err("a reset")) && reset(read.expect_err("a reset")));
+    });
+}
+
+#[test]
+fn an_idle_relay_ends() {
+    run(async {
+        let ((_client, near), (far, _server)) = (unix(), unix());
+        let options = Options {
+            idle: Duration::from_millis(20),
+            ..OPTIONS
+        };
+        let (moved, result) = between(&near.into(), &far.into(), options, BULK, |_, _| ()).await;
+        assert_eq!(result.expect_err("idle").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(moved, Moved::default());
+    });
+}
+
+#[test]
+fn a_reader_that_stalls_holds_up_nobody_else() {
+    run(async {
+        let ((mut stalled, near), (far, mut writer)) = (unix(), unix());
+        let bulk = async {
+            let piece = pattern(1 << 16);
+            while tokio::time::timeout(Duration::from_millis(200), writer.write_all(&piece))
+                .await
+                .is_ok_and(|written| written.is_ok())
+            {}
+            writer
+        };
+        let (near, far) = (near.into(), far.into());
+        let mut relay = pin!(between(&near, &far, OPTIONS, 0, |_, _| ()));
+        let writer = tokio::select! {
+            _ = &mut relay => panic!("the relay has ended"),
+            writer = bulk => writer,
+        };
+        // The first one is full. Another one on the same thread goes on.
+        let ((mut client, near), (far, mut server)) = (unix(), unix());
+        let (near, far) = (near.into(), far.into());
+        let mut other = pin!(between(&near, &far, OPTIONS, 0, |_, _| ()));
+        let exchange = async {
+            client.write_all(&pattern(1 << 20)).await.expect("open");
+            client.shutdown().await.expect("open");
+        };
+        let read = async {
+            let mut all = Vec::new();
+            server.read_to_end(&mut all).await.expect("open");
+            assert!(all == pattern(1 << 20));
+        };
+        tokio::select! {
+            _ = &mut relay => panic!("the relay has ended"),
+            _ = &mut other => panic!("the other has ended"),
+            _ = async { tokio::join!(exchange, read) } => {}
+        }
+        drop(writer);
+        let rest = async {
+            let mut all = Vec::new();
+            stalled.read_to_end(&mut all).await.expect("open");
+            stalled.shutdown().await.expect("open");
+            all.len()
+        };
+        let ((moved, _), rest) = tokio::join!(relay, rest);
+        assert_eq!(moved.from_link, rest as u64);
+    });
+}
