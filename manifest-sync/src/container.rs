@@ -4,7 +4,7 @@ use crate::decode::Node;
 use crate::digest::Digest;
 use crate::plan::{
     ContainerPlan, EnvFrom, EnvValue, EnvVar, MountPlan, ObjectRef, PortPlan, RestartPolicy, RestartRule,
-    RuleOperator, SecurityPlan, VolumePlan, VolumeSource,
+    RuleAction, RuleOperator, SecurityPlan, VolumePlan, VolumeSource,
 };
 use crate::pod::{label, named, policy, relative, unique};
 use crate::{lifecycle, probe, resources};
@@ -183,9 +183,14 @@ fn mount(node: &Node<'_>, volumes: &[VolumePlan]) -> Option<MountPlan> {
 
 fn rule(node: &Node<'_>) -> Option<RestartRule> {
     node.fields(&["action", "exitCodes"], &[], &[]);
-    if node.required("action")? != "Restart" {
-        node.error_at("action", "only the action Restart is supported by this release");
-    }
+    let action = match node.required("action")?.as_str() {
+        "Restart" => RuleAction::Restart,
+        "RestartAllContainers" => RuleAction::RestartAllContainers,
+        _ => {
+            node.error_at("action", "must be Restart or RestartAllContainers");
+            return None;
+        }
+    };
     let Some(codes) = node.get("exitCodes") else {
         node.error_at("exitCodes", "is required");
         return None;
@@ -200,6 +205,7 @@ fn rule(node: &Node<'_>) -> Option<RestartRule> {
         }
     };
     Some(RestartRule {
+        action,
         operator,
         values: codes
             .list_of("values", 255)

@@ -82,13 +82,24 @@ pub enum RestartPolicy {
     Never,
 }
 
-/// One entry of `restartPolicyRules` (K-032, K-033); its action is `Restart`.
+/// One entry of `restartPolicyRules` (K-032, K-033).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestartRule {
+    /// What follows when the exit code matches.
+    pub action: RuleAction,
     /// `In` or `NotIn`.
     pub operator: RuleOperator,
     /// Exit codes.
     pub values: Vec<i32>,
+}
+
+/// Action of a [`RestartRule`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuleAction {
+    /// The container is started again.
+    Restart,
+    /// Every container of the Pod is removed, and the Pod starts over from its first init container (K-045).
+    RestartAllContainers,
 }
 
 /// Operator of a [`RestartRule`].

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use manifest_sync::data::{Objects, Released};
 use manifest_sync::env;
 use manifest_sync::lifecycle::Hook;
-use manifest_sync::plan::{Plan, RestartPolicy};
+use manifest_sync::plan::{Plan, RestartPolicy, RuleAction};
 use manifest_sync::probe::{PortRef, ProbeHandler};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -183,7 +183,7 @@ fn rules_of_kubernetes_hold() {
 }
 
 #[test]
-fn restart_rules_are_validated_as_the_kubelet_does() {
+fn lc_014_restart_rules_are_validated_as_the_kubelet_does() {
     let rules = |policy: Value, rules: Value| {
         let mut pod = pod();
         if !policy.is_null() {
@@ -205,8 +205,21 @@ fn restart_rules_are_validated_as_the_kubelet_does() {
         &["exitCodes"],
     );
     refused(&rules(json!("Never"), json!([rule("Equals")])), &["operator"]);
-    let (plan, _) = accepted(&rules(json!("Never"), json!([rule("NotIn")])));
-    assert_eq!(plan.containers[0].restart_rules.len(), 1);
+    let mut unknown = rule("In");
+    unknown["action"] = json!("Reboot");
+    refused(&rules(json!("Never"), json!([unknown])), &["action"]);
+    let mut many = rule("In");
+    many["exitCodes"]["values"] = json!(vec![1; 256]);
+    refused(&rules(json!("Never"), json!([many])), &["values"]);
+    let mut all = rule("In");
+    all["action"] = json!("RestartAllContainers");
+    let (plan, _) = accepted(&rules(json!("Never"), json!([rule("NotIn"), all])));
+    let actions: Vec<RuleAction> = plan.containers[0]
+        .restart_rules
+        .iter()
+        .map(|rule| rule.action)
+        .collect();
+    assert_eq!(actions, [RuleAction::Restart, RuleAction::RestartAllContainers]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The program inside the containers of the end-to-end tests: one binary that misbehaves on demand. It needs nothing
 //! but the kernel, so its image is one file.
 
+mod turn;
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
@@ -55,6 +57,7 @@ fn main() {
             append(path, text);
             std::process::exit(3);
         }
+        ["turns", directory, name, steps @ ..] => turn::take(directory, name, steps),
         ["who"] => who(),
         ["stamp"] => stamp(),
         ["inspect"] => inspect(),

@@ -41,12 +41,14 @@ pub(super) struct Container {
     pub(super) retired: bool,
     /// `NAME_NS(UID)` with the Pod's name, as the kubelet's messages have it.
     pod: String,
-    policies: Policies,
+    pub(super) policies: Policies,
     pub(super) state: State,
     /// Its next try is due, but something else has to come first.
     blocked: bool,
     /// Instances that were created.
     pub(super) instances: u32,
+    /// Its last instance was removed, and none has been created since (K-051).
+    pub(super) removed: bool,
     /// The newest that ended, and the one before.
     pub(super) newest: Option<Termination>,
     pub(super) previous: Option<Termination>,
@@ -65,6 +67,25 @@ pub(super) enum Role {
     /// Starts among the init containers and lasts as long as the Pod (section 4).
     Sidecar,
     Regular,
+}
+
+/// Whether the end of an instance decides what becomes of its container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Open,
+    /// Its Pod ends, or all containers are removed.
+    Sealed,
+}
+
+/// What the end of an instance means for the Pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aftermath {
+    /// Nothing beyond its container.
+    Ordinary,
+    /// Its container has failed for good, with this code.
+    Failure(i32),
+    /// All containers are to be restarted (K-045).
+    RestartAll,
 }
 
 /// Whether a container may be started.
@@ -98,6 +119,7 @@ impl Container {
             state: State::Pending,
             blocked: false,
             instances: 0,
+            removed: false,
             newest: None,
             previous: None,
             crash_loop: CrashLoop::default(),
@@ -187,7 +209,7 @@ impl Container {
         }
     }
 
-    pub(super) fn image_ready(&mut self, out: &mut Output<'_>) {
+    pub(super) fn image_ready(&mut self, gate: Gate, out: &mut Output<'_>) {
         if self.state != State::Pulling {
             return;
         }
@@ -202,7 +224,17 @@ impl Container {
             "Pulled",
             format!("Successfully pulled image \"{}\"", self.definition.image),
         );
-        self.spawn(out);
+        match gate {
+            Gate::Open => self.spawn(out),
+            // The Pod has started over meanwhile.
+            Gate::Closed => {
+                self.state = State::Waiting {
+                    until: out.now,
+                    next: Next::Spawn,
+                    reason: Reason::Creating,
+                };
+            }
+        }
     }
 
     /// K-200, K-513, K-514.
@@ -250,6 +282,7 @@ impl Container {
         self.instances += 1;
         self.made_from = Some(self.definition.clone());
         self.retired = false;
+        self.removed = false;
         out.emit(self.unit, Normal, "Created", "Container created".to_owned());
         let stop = self.is_over().then(|| {
             // Stopped while it was being made.
@@ -322,8 +355,8 @@ impl Container {
         }
     }
 
-    /// The instance ended; `pod_ends`: nothing is started again. Returns its code if that is a failure for good.
-    pub(super) fn exited(&mut self, end: End, pod_ends: bool, out: &mut Output<'_>) -> Option<i32> {
+    /// The instance ended.
+    pub(super) fn exited(&mut self, end: End, fate: Fate, out: &mut Output<'_>) -> Aftermath {
         if let State::Live(Live {
             program: Program::Failed(error),
             ..
@@ -336,17 +369,21 @@ impl Container {
         let termination = Termination::of(&self.state, end, attempt, out.now);
         let (exit_code, success) = (termination.exit_code, termination.is_success());
         self.previous = self.newest.replace(termination);
-        if replaced && !pod_ends && self.replace(out) {
-            return None;
+        if replaced && fate == Fate::Open && self.replace(out) {
+            return Aftermath::Ordinary;
+        }
+        if fate == Fate::Open && self.policies.restarts_all(exit_code) {
+            self.state = State::Terminated;
+            return Aftermath::RestartAll;
         }
         let again = match self.role {
             // K-072, K-074.
             Role::Init => !success && self.policies.restarts(exit_code),
             Role::Sidecar | Role::Regular => self.restarts(exit_code),
         };
-        if again && !pod_ends {
+        if again && fate == Fate::Open {
             self.restart(out);
-            return None;
+            return Aftermath::Ordinary;
         }
         self.state = State::Terminated;
         let failed = match self.role {
@@ -355,36 +392,49 @@ impl Container {
             Role::Sidecar => false,
             Role::Regular => exit_code != 0,
         };
-        failed.then_some(exit_code)
+        if failed {
+            Aftermath::Failure(exit_code)
+        } else {
+            Aftermath::Ordinary
+        }
     }
 
     /// K-186 to K-196.
     fn restart(&mut self, out: &mut Output<'_>) {
-        let (until, reason) = match self.crash_loop.wait(out.now) {
-            Some((until, delay)) if until > out.now => {
-                let what = format!("restarting failed container {} in pod {}", self.name, self.pod);
-                out.emit(self.unit, Warning, "BackOff", format!("Back-off {what}"));
-                let message = format!(
-                    "back-off {} restarting failed container={} pod={}",
-                    go_duration(delay),
-                    self.name,
-                    self.pod
-                );
-                (until, Reason::Because("CrashLoopBackOff", message))
+        match self.crash_loop.wait(out.now) {
+            Some((until, delay)) if until > out.now => self.back_off(until, delay, Next::Again, out),
+            _ => {
+                self.state = State::Waiting {
+                    until: out.now,
+                    next: Next::Again,
+                    reason: Reason::Creating,
+                };
             }
-            _ => (out.now, Reason::Creating),
-        };
+        }
+    }
+
+    /// K-194, K-196.
+    pub(super) fn back_off(&mut self, until: Time, delay: Duration, next: Next, out: &mut Output<'_>) {
+        let what = format!("restarting failed container {} in pod {}", self.name, self.pod);
+        out.emit(self.unit, Warning, "BackOff", format!("Back-off {what}"));
+        let message = format!(
+            "back-off {} restarting failed container={} pod={}",
+            go_duration(delay),
+            self.name,
+            self.pod
+        );
         self.state = State::Waiting {
             until,
-            next: Next::Again,
-            reason,
+            next,
+            reason: Reason::Because("CrashLoopBackOff", message),
         };
     }
 
     /// K-193: an instance that was killed for another is replaced at once unless the one before it was too short ago.
     /// `false`: its own end decides, like any other (K-027).
     fn replace(&mut self, out: &Output<'_>) -> bool {
-        if let Some(before) = &self.previous {
+        // A removed instance has no end to measure from (K-055).
+        if let Some(before) = self.previous.as_ref().filter(|before| !before.is_removal()) {
             let wait = self.crash_loop.wait(before.finished);
             if wait.is_some_and(|(until, _)| until > out.now) {
                 return false;
@@ -436,6 +486,10 @@ impl Container {
             },
             State::Pending | State::Pulling | State::Waiting { .. } | State::Spawning => {
                 self.state = State::Terminated;
+                if self.removed {
+                    // K-172: nothing is left of it.
+                    self.previous = self.newest.take();
+                }
             }
             State::Terminated => {}
         }

@@ -14,7 +14,8 @@ impl Container {
         let starts = match &self.state {
             State::Pending | State::Pulling | State::Spawning => true,
             State::Live(live) => matches!(live.program, Program::Starting | Program::Hooked),
-            State::Waiting { .. } | State::Terminated => false,
+            State::Waiting { .. } => self.removed,
+            State::Terminated => false,
         };
         starts && self.hooks.post_start.is_some()
     }

@@ -13,6 +13,8 @@
 //!              └─┴─ Waiting ┴─┴───────────────────────┘
 //! ```
 //!
+//! An exit may also have all containers removed and the Pod start over (`restart_all`).
+//!
 //! A Stop interrupts every state: what lives is signalled and, when its grace is over, killed; what does not live ends
 //! where it is. When all containers have ended for good, the services are stopped, and then the Pod is finished.
 //!
@@ -30,6 +32,7 @@ mod pod;
 mod probe;
 mod probing;
 mod restart;
+mod restart_all;
 mod service;
 mod state;
 mod status;
@@ -173,7 +176,11 @@ impl Supervisor {
                     pod.volumes_ready = true;
                 }
             }
-            Event::ImageReady { unit } => self.with_container(unit, |container| container.image_ready(out)),
+            Event::ImageReady { unit } => {
+                if let Some(pod) = &mut self.pod {
+                    pod.image_ready(unit, out);
+                }
+            }
             Event::ImageFailed { unit, message } => {
                 self.with_container(unit, |container| container.image_failed(&message, out));
             }

@@ -49,6 +49,8 @@ fn count_init(container: &Container, count: &mut Count) {
     match &container.newest {
         _ if container.is_running() => count.pending_init += 1,
         None => count.pending_init += 1,
+        // K-054.
+        Some(ended) if ended.is_removal() => {}
         Some(ended) if ended.exit_code != 0 => {
             let for_good = container.is_over() || !container.restarts(ended.exit_code);
             count.failed_for_good += usize::from(for_good);

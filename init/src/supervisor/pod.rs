@@ -12,8 +12,9 @@ use manifest_sync::status::EventType;
 
 use super::Output;
 use super::action::Action;
-use super::container::{Container, Gate, Role};
+use super::container::{Aftermath, Container, Fate, Gate, Role};
 use super::event::{HookKind, Pid, ProbeKind, ProbeOutcome};
+use super::restart_all::RestartAll;
 use super::state::End;
 use super::stopping::Turn;
 use super::time::Time;
@@ -30,6 +31,7 @@ pub(super) struct Pod {
     /// Why the Pod fails, whatever its containers end with.
     pub(super) verdict: Option<Verdict>,
     life: Life,
+    pub(super) restart_all: RestartAll,
     /// The Pod's volumes can be set up, which comes before everything else (K-390).
     pub(super) volumes_ready: bool,
     /// The last init container has done its work, or a regular container has run.
@@ -77,6 +79,7 @@ impl Pod {
             first_failure: None,
             verdict: None,
             life: Life::Running,
+            restart_all: RestartAll::default(),
             initialized: false,
         }
     }
@@ -129,7 +132,11 @@ impl Pod {
 
     pub(super) fn deadline(&self) -> Option<Time> {
         let containers = self.containers.iter().filter_map(Container::deadline);
-        containers.chain(self.active_deadline()).min()
+        let own = self
+            .active_deadline()
+            .into_iter()
+            .chain(self.restart_all.deadline());
+        containers.chain(own).min()
     }
 
     /// K-321.
@@ -143,13 +150,39 @@ impl Pod {
         self.first_failure.or(self.verdict.map(|_| 1))
     }
 
+    pub(super) fn image_ready(&mut self, unit: UnitId, out: &mut Output<'_>) {
+        let index = self
+            .containers
+            .iter()
+            .position(|container| container.unit == unit);
+        let gate = index.map_or(Gate::Closed, |index| self.gate(index, true));
+        if let Some(container) = self.get_mut(unit) {
+            container.image_ready(gate, out);
+        }
+    }
+
     pub(super) fn exited(&mut self, pid: Pid, end: End, out: &mut Output<'_>) {
-        let pod_ends = self.life != Life::Running;
+        let fate = if self.life != Life::Running || self.restart_all.is_going_on() {
+            Fate::Sealed
+        } else {
+            Fate::Open
+        };
         let Some(container) = self.with_pid(pid) else {
             return;
         };
-        let failure = container.exited(end, pod_ends, out);
-        self.first_failure = self.first_failure.or(failure);
+        let unit = container.unit;
+        match container.exited(end, fate, out) {
+            Aftermath::Failure(code) => {
+                self.first_failure.get_or_insert(code);
+            }
+            Aftermath::RestartAll => self.restart_all(unit, out.now),
+            Aftermath::Ordinary => {}
+        }
+    }
+
+    /// Everything was removed: what had failed before is forgotten.
+    pub(super) fn start_over(&mut self) {
+        self.first_failure = None;
     }
 
     /// K-247: a startup or liveness probe that fails kills its container, or its Pod, if nothing else would be left
@@ -163,6 +196,12 @@ impl Pod {
             return;
         }
         let unit = container.unit;
+        if self.restart_all.is_going_on() {
+            return;
+        }
+        let Some(container) = self.with_pid(pid) else {
+            return;
+        };
         let is_last = !container.is_replaced()
             && self
                 .regular()
@@ -194,6 +233,7 @@ impl Pod {
         if self.life == Life::Running {
             self.life = Life::Ending;
         }
+        self.restart_all.cancel();
         for container in &mut self.containers {
             container.stop(grace_seconds, out);
         }
@@ -212,7 +252,11 @@ impl Pod {
             });
             self.stop(self.plan.grace_seconds, out);
         }
-        if self.life == Life::Running && (self.work_is_over() || self.start_has_failed()) {
+        self.advance_restart_all(out);
+        if self.life == Life::Running
+            && !self.restart_all.is_going_on()
+            && (self.work_is_over() || self.start_has_failed())
+        {
             self.stop(self.plan.grace_seconds, out);
         }
         if self.life == Life::Ending && self.containers.iter().all(Container::is_over) {
@@ -253,7 +297,7 @@ impl Pod {
         let is_new = self
             .containers
             .get(index)
-            .is_some_and(|container| container.instances == 0);
+            .is_some_and(|container| container.instances == 0 || container.removed);
         let turn = match index.checked_sub(1).and_then(|before| inits.get(before)) {
             _ if index >= inits.len() => {
                 let mut before = self.containers.iter().take(index).skip(inits.len());
@@ -262,7 +306,7 @@ impl Pod {
             Some(before) => !is_new || before.lets_next_start(),
             None => true,
         };
-        if turn && (can_start || !is_new) {
+        if turn && (can_start || !is_new) && !self.restart_all.is_going_on() {
             Gate::Open
         } else {
             Gate::Closed

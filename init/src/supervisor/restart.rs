@@ -1,6 +1,7 @@
-//! Whether a container that ended is started again (K-020 to K-038). One function, so that a table can test it.
+//! Whether a container that ended is started again (K-020 to K-038), and whether all are (K-045). One function, so that
+//! a table can test it.
 
-use manifest_sync::plan::{RestartPolicy, RestartRule, RuleOperator};
+use manifest_sync::plan::{RestartPolicy, RestartRule, RuleAction, RuleOperator};
 
 /// The policies that apply to one container.
 #[derive(Debug, Clone)]
@@ -13,7 +14,7 @@ pub(super) struct Policies {
 impl Policies {
     /// K-021: the first matching rule, then the container's policy, then the Pod's.
     pub(super) fn restarts(&self, exit_code: i32) -> bool {
-        if self.rules.iter().any(|rule| matches(rule, exit_code)) {
+        if self.action(exit_code).is_some() {
             return true;
         }
         match self.container.unwrap_or(self.pod) {
@@ -21,6 +22,17 @@ impl Policies {
             RestartPolicy::OnFailure => exit_code != 0,
             RestartPolicy::Never => false,
         }
+    }
+
+    /// K-045: whether the whole Pod starts over, whatever the policies.
+    pub(super) fn restarts_all(&self, exit_code: i32) -> bool {
+        self.action(exit_code) == Some(RuleAction::RestartAllContainers)
+    }
+
+    /// K-033: the first matching rule decides.
+    fn action(&self, exit_code: i32) -> Option<RuleAction> {
+        let rule = self.rules.iter().find(|rule| matches(rule, exit_code))?;
+        Some(rule.action)
     }
 }
 
@@ -73,6 +85,7 @@ mod tests {
             pod: RestartPolicy::Always,
             container: Some(RestartPolicy::Never),
             rules: vec![RestartRule {
+                action: RuleAction::Restart,
                 operator,
                 values: values.to_vec(),
             }],
@@ -85,5 +98,25 @@ mod tests {
         assert!(failure.restarts(5));
         assert!(!failure.restarts(3));
         assert!(policies(RuleOperator::NotIn, &[]).restarts(0));
+    }
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let rule = |action, values: &[i32]| RestartRule {
+            action,
+            operator: RuleOperator::In,
+            values: values.to_vec(),
+        };
+        let policies = Policies {
+            pod: RestartPolicy::Never,
+            container: Some(RestartPolicy::Never),
+            rules: vec![
+                rule(RuleAction::Restart, &[1, 2]),
+                rule(RuleAction::RestartAllContainers, &[2, 0]),
+            ],
+        };
+        let all = [0, 1, 2, 3].map(|code| policies.restarts_all(code));
+        assert_eq!(all, [true, false, false, false]);
+        let one = [0, 1, 2, 3].map(|code| policies.restarts(code));
+        assert_eq!(one, [true, true, true, false]);
     }
 }

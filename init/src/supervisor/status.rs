@@ -147,7 +147,8 @@ impl Publisher {
                 Role::Init => container.is_running(),
                 Role::Sidecar | Role::Regular => container.is_started(),
             },
-            restart_count: container.instances.saturating_sub(1),
+            // K-051: a removed instance counts at once.
+            restart_count: (container.instances + u32::from(container.removed)).saturating_sub(1),
             state,
             last_state,
         }
@@ -186,13 +187,32 @@ impl Publisher {
         // K-277: once there, it stays until the Pod is over; a service that is started again does not take it away.
         let was_ready = self.since.get(SANDBOX).is_some_and(|(held, _)| *held);
         let sandbox = (services_ready || was_ready) && !pod.has_ended();
-        vec![
+        let mut conditions = vec![
             self.condition(SANDBOX, sandbox, None, None, now),
             self.initialized(pod, phase, now),
             self.condition("Ready", ready, reason, message.clone(), now),
             self.condition("ContainersReady", ready, reason, message, now),
             self.condition("PodScheduled", true, None, None, now),
-        ]
+        ];
+        conditions.extend(self.restarting(pod, phase, now));
+        conditions
+    }
+
+    /// K-046.
+    fn restarting(&mut self, pod: &Pod, phase: Phase, now: Time) -> Option<Condition> {
+        if !pod.may_start_over() {
+            return None;
+        }
+        let (holds, reason, message) = match phase {
+            Phase::Succeeded => (false, Some("PodCompleted"), None),
+            Phase::Failed => (false, Some("PodFailed"), None),
+            _ if pod.restart_all.is_going_on() => {
+                let message = "container exited with restart policy rule".to_owned();
+                (true, Some("RestartAllContainersStarted"), Some(message))
+            }
+            _ => (false, None, None),
+        };
+        Some(self.condition("AllContainersRestarting", holds, reason, message, now))
     }
 
     /// K-275, K-276.
@@ -206,9 +226,12 @@ impl Publisher {
             })
             .map(|init| init.name.as_str())
             .collect();
+        // K-053.
+        let held = self.since.get("Initialized").is_some_and(|(held, _)| *held);
+        let was_initialized = held && pod.may_start_over();
         let (holds, reason, message) = if phase == Phase::Succeeded {
             (true, Some("PodCompleted"), None)
-        } else if incomplete.is_empty() || pod.regular().iter().any(Container::has_run) {
+        } else if incomplete.is_empty() || pod.regular().iter().any(Container::has_run) || was_initialized {
             (true, None, None)
         } else {
             let message = format!("containers with incomplete status: [{}]", incomplete.join(" "));

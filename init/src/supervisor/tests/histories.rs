@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use manifest_sync::lifecycle::{Hook, Hooks};
-use manifest_sync::plan::{ContainerPlan, RestartPolicy};
+use manifest_sync::plan::{ContainerPlan, RestartPolicy, RestartRule, RuleAction, RuleOperator};
 use manifest_sync::probe::Probes;
 use manifest_sync::status::ContainerState;
 use proptest::prelude::*;
@@ -50,7 +50,7 @@ fn end_of(number: u8) -> (ExitStatus, bool) {
     }
 }
 
-fn random_history(policies: &[u8], sidecars: &[bool], probed: &[u8], moves: &[Move]) {
+fn random_history(policies: &[u8], sidecars: &[bool], probed: &[u8], rules: &[u8], moves: &[Move]) {
     let policy = |number: u8| match number % 3 {
         0 => RestartPolicy::Always,
         1 => RestartPolicy::OnFailure,
@@ -76,6 +76,21 @@ fn random_history(policies: &[u8], sidecars: &[bool], probed: &[u8], moves: &[Mo
         .filter(|init| init.restart_policy.is_some())
         .chain(&mut pod.containers)
         .collect();
+    for (container, bits) in all.iter_mut().zip(rules) {
+        // Exits with 1 and after SIGTERM.
+        let rule = |bit: u8, value: i32| {
+            (bits & bit != 0).then(|| RestartRule {
+                action: RuleAction::RestartAllContainers,
+                operator: RuleOperator::In,
+                values: vec![value],
+            })
+        };
+        container.restart_rules = [rule(1, 1), rule(2, 143)].into_iter().flatten().collect();
+        if !container.restart_rules.is_empty() {
+            container.restart_policy.get_or_insert(pod_policy);
+        }
+    }
+    let may_start_over = all.iter().any(|container| !container.restart_rules.is_empty());
     let mut world = World::new();
     for (container, bits) in all.iter_mut().zip(probed) {
         let plan = |bit: u8, settings: &str| (bits & bit != 0).then(|| probe(settings));
@@ -153,7 +168,7 @@ fn random_history(policies: &[u8], sidecars: &[bool], probed: &[u8], moves: &[Mo
             assert!(!runs || status.started || !status.ready, "{status:?}");
         }
     }
-    if pod_policy == RestartPolicy::Never {
+    if pod_policy == RestartPolicy::Never && !may_start_over {
         for (unit, count) in &world.spawned {
             let may_restart = match unit {
                 UnitId::Service(_) => true,
@@ -180,8 +195,9 @@ proptest! {
         policies in prop::collection::vec(0u8..3, 2..5),
         sidecars in prop::collection::vec(any::<bool>(), 0..4),
         probed in prop::collection::vec(0u8..32, 0..6),
+        rules in prop::collection::vec(prop_oneof![4 => Just(0u8), 1 => 1u8..4], 0..6),
         moves in moves(),
     ) {
-        random_history(&policies, &sidecars, &probed, &moves);
+        random_history(&policies, &sidecars, &probed, &rules, &moves);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use manifest_sync::digest::Digest;
 use manifest_sync::lifecycle::Hook;
-use manifest_sync::plan::{Plan, RestartPolicy, RestartRule, RuleOperator};
+use manifest_sync::plan::{Plan, RestartPolicy, RestartRule, RuleAction, RuleOperator};
 
 use super::plans::{container, outcome, plan, probe, probe_kind};
 use super::world::World;
@@ -56,7 +56,7 @@ fn parse_time(at: &str) -> Time {
     Time::from_millis(millis.unwrap_or_else(|error| panic!("{at}: {error}")))
 }
 
-/// `policy=Never grace=5 init/first sidecar/log app other:OnFailure third:Never:In:42,43`
+/// `policy=Never grace=5 init/first sidecar/log app other:OnFailure third:Never:In:42,43 fourth:Never:AllIn:42`
 /// `probe/app/liveness:period=1,failure=2 hook/app/PreStop`
 fn parse_pod(settings: &[&str]) -> Plan {
     let policy = |name: &str| match name {
@@ -103,17 +103,23 @@ fn parse_pod(settings: &[&str]) -> Plan {
                 if kind == "sidecar" {
                     one.restart_policy = Some(RestartPolicy::Always);
                 }
-                if let [_, _, operator, values] = parts.as_slice() {
-                    let operator = if *operator == "In" {
-                        RuleOperator::In
-                    } else {
-                        RuleOperator::NotIn
+                for rule in parts.get(2..).unwrap_or_default().chunks(2) {
+                    let (action, operator) = match rule[0] {
+                        "In" => (RuleAction::Restart, RuleOperator::In),
+                        "NotIn" => (RuleAction::Restart, RuleOperator::NotIn),
+                        "AllIn" => (RuleAction::RestartAllContainers, RuleOperator::In),
+                        other => panic!("no rule {other}"),
                     };
+                    let values = rule[1];
                     let values = values
                         .split(',')
                         .map(|value| value.parse().expect("code"))
                         .collect();
-                    one.restart_rules = vec![RestartRule { operator, values }];
+                    one.restart_rules.push(RestartRule {
+                        action,
+                        operator,
+                        values,
+                    });
                 }
                 match kind {
                     "" => pod.containers.push(one),

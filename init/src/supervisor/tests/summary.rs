@@ -2,10 +2,15 @@
 
 use std::fmt::Write as _;
 
-use manifest_sync::status::{ContainerState, PodReport};
+use manifest_sync::status::{Condition, ContainerState, PodReport};
 
 pub(super) fn summary(report: &PodReport) -> String {
     let mut text = format!("{:?}", report.status.phase);
+    let restarting = |condition: &&Condition| condition.r#type == "AllContainersRestarting";
+    let restarting = report.status.conditions.iter().find(restarting);
+    if restarting.is_some_and(|condition| condition.status == "True") {
+        text.push_str(" restarting");
+    }
     let mut conditions = report.status.conditions.iter();
     if let Some(reason) = &report.status.reason {
         let _ = write!(text, " {reason}");

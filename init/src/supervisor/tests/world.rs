@@ -220,6 +220,9 @@ impl World {
         for init in status.init_container_statuses.iter().take(before) {
             let has_run = init.last_state.is_some() || !matches!(init.state, ContainerState::Waiting { .. });
             assert!(has_run, "{unit} is started before {} has run", init.name);
+            // After a restart of all, the same again (K-050).
+            let removed = matches!(&init.state, ContainerState::Waiting { reason, .. } if reason == "RestartingAllContainers");
+            assert!(!removed, "{unit} is started again before {}", init.name);
         }
     }
 
