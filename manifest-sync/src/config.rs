@@ -2,6 +2,7 @@
 //! [`PATH`]. Both sides know the type; only the image decides its content.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,9 @@ pub struct EnclaveConfig {
     /// Where the security module is.
     #[serde(default)]
     pub security_module: SecurityModule,
+    /// How containers that end again and again are restarted.
+    #[serde(default)]
+    pub crash_loop_back_off: CrashLoopBackOff,
 }
 
 impl EnclaveConfig {
@@ -60,7 +64,61 @@ impl EnclaveConfig {
             parent_cids: default_parent_cids(),
             heartbeat: true,
             security_module: SecurityModule::default(),
+            crash_loop_back_off: CrashLoopBackOff::default(),
         }
+    }
+}
+
+/// `crashLoopBackOff` of the kubelet's configuration (K-180, KEP-4603).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CrashLoopBackOff {
+    /// The longest delay before a restart, [`MIN_RESTART_PERIOD`] to [`MAX_RESTART_PERIOD`]. One that is shorter than the
+    /// first delay shortens that, too (K-181).
+    #[serde(with = "restart_period")]
+    pub max_container_restart_period: Duration,
+}
+
+/// The shortest longest delay of a crash loop.
+pub const MIN_RESTART_PERIOD: Duration = Duration::from_secs(1);
+/// The longest delay of a crash loop, and the default.
+pub const MAX_RESTART_PERIOD: Duration = Duration::from_secs(300);
+
+impl Default for CrashLoopBackOff {
+    fn default() -> Self {
+        Self {
+            max_container_restart_period: MAX_RESTART_PERIOD,
+        }
+    }
+}
+
+/// A duration as the kubelet's configuration has it: `30s`, `1m30s`.
+mod restart_period {
+    use std::time::Duration;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{MAX_RESTART_PERIOD, MIN_RESTART_PERIOD};
+    use crate::duration;
+
+    pub(super) fn serialize<S: Serializer>(period: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        match period.subsec_millis() {
+            0 => serializer.collect_str(&format_args!("{}s", period.as_secs())),
+            _ => serializer.collect_str(&format_args!("{}ms", period.as_millis())),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        duration::parse(&text)
+            .filter(|period| (MIN_RESTART_PERIOD..=MAX_RESTART_PERIOD).contains(period))
+            .ok_or_else(|| {
+                let what = "crashLoopBackOff.maxContainerRestartPeriod";
+                D::Error::custom(format!(
+                    "{what} is {text:?}: it must be a duration from 1s to 300s"
+                ))
+            })
     }
 }
 
@@ -117,4 +175,32 @@ fn default_log_ring_bytes() -> u32 {
 
 fn default_parent_cids() -> Vec<u32> {
     vec![3, 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_delay_of_a_crash_loop_is_bounded_as_the_kubelet_bounds_it() {
+        let read = |period: &str| {
+            let text = format!(r#"{{"maxContainerRestartPeriod":"{period}"}}"#);
+            serde_json::from_str::<CrashLoopBackOff>(&text)
+        };
+        for (text, seconds) in [("1s", 1), ("30s", 30), ("1m30s", 90), ("5m", 300)] {
+            let read = read(text).expect("in bounds").max_container_restart_period;
+            assert_eq!(read, Duration::from_secs(seconds), "{text}");
+        }
+        for text in ["0s", "999ms", "301s", "-1s", "soon", ""] {
+            let error = read(text).expect_err("out of bounds").to_string();
+            assert!(error.contains("from 1s to 300s"), "{text}: {error}");
+        }
+        let default = EnclaveConfig::machine();
+        let text = serde_json::to_string(&default).expect("JSON");
+        assert!(text.contains(r#"{"maxContainerRestartPeriod":"300s"}"#), "{text}");
+        assert_eq!(
+            serde_json::from_str::<EnclaveConfig>(&text).expect("its own"),
+            default
+        );
+    }
 }

@@ -194,6 +194,7 @@ impl Pid1 {
             boot_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             uid: uid.clone(),
             pod_ip: POD_IP.to_owned(),
+            restart_cap: booted.config.crash_loop_back_off.max_container_restart_period,
         };
         let surroundings = Surroundings {
             owners: booted.owners,

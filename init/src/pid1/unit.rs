@@ -59,6 +59,8 @@ impl Pid1 {
         }
         if let UnitId::Service(index) = child.unit
             && self.services.ended(index)
+            // It ends with the others when the Pod has ended: nobody misses it then.
+            && !self.supervisor.services_are_stopped()
         {
             let message = "the service that held the security module has ended: no document can be had and no secret \
                            released until the enclave starts again; what containers have stays";

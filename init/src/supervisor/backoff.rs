@@ -6,13 +6,14 @@ use super::time::Time;
 
 /// K-180.
 const INITIAL: Duration = Duration::from_secs(10);
-const CAP: Duration = Duration::from_secs(300);
 /// K-182, K-192: forgotten when the exit is this long after the last start.
 const RESET: Duration = Duration::from_secs(600);
 
 /// Back-off of one container. It is measured from the exit (K-189), and the first restart is free (K-190).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CrashLoop {
+    /// The longest delay.
+    cap: Duration,
     entry: Option<Entry>,
 }
 
@@ -23,6 +24,16 @@ struct Entry {
 }
 
 impl CrashLoop {
+    /// One whose delays are never longer than `cap`.
+    pub(super) fn new(cap: Duration) -> Self {
+        Self { cap, entry: None }
+    }
+
+    /// Forgets everything.
+    pub(super) fn reset(&mut self) {
+        self.entry = None;
+    }
+
     /// K-187: until when a container that ended at `finished` must wait, and for how long in total; `None`: it may
     /// start now.
     pub(super) fn wait(&self, finished: Time) -> Option<(Time, Duration)> {
@@ -33,8 +44,9 @@ impl CrashLoop {
     /// K-188: a container that ended at `finished` is started at `now`.
     pub(super) fn advance(&mut self, finished: Time, now: Time) {
         let delay = match self.entry {
-            Some(entry) if finished - entry.updated <= RESET => (entry.delay * 2).min(CAP),
-            _ => INITIAL,
+            Some(entry) if finished - entry.updated <= RESET => (entry.delay * 2).min(self.cap),
+            // K-181.
+            _ => INITIAL.min(self.cap),
         };
         self.entry = Some(Entry { delay, updated: now });
     }
@@ -79,9 +91,11 @@ impl Doubling {
 mod tests {
     use super::*;
 
+    const CAP: Duration = Duration::from_secs(300);
+
     /// Start times of a container that dies at once.
-    fn starts(count: usize) -> Vec<u64> {
-        let mut backoff = CrashLoop::default();
+    fn starts(count: usize, cap: u64) -> Vec<u64> {
+        let mut backoff = CrashLoop::new(Duration::from_secs(cap));
         let mut now = Time::default();
         let mut starts = vec![0];
         for _ in 1..count {
@@ -95,7 +109,9 @@ mod tests {
 
     #[test]
     fn a_container_that_dies_at_once_starts_when_the_kubelet_would_start_it() {
-        assert_eq!(starts(9), [0, 0, 10, 30, 70, 150, 310, 610, 910]);
+        assert_eq!(starts(9, 300), [0, 0, 10, 30, 70, 150, 310, 610, 910]);
+        assert_eq!(starts(7, 30), [0, 0, 10, 30, 60, 90, 120]);
+        assert_eq!(starts(6, 1), [0, 0, 1, 2, 3, 4]);
     }
 
     #[test]
@@ -106,7 +122,7 @@ mod tests {
             (minute * 10, false),
             (minute * 10 + Duration::from_secs(1), true),
         ] {
-            let mut backoff = CrashLoop::default();
+            let mut backoff = CrashLoop::new(CAP);
             backoff.advance(Time::default(), Time::default());
             assert_eq!(backoff.wait(Time::default() + ran).is_none(), forgiven, "{ran:?}");
         }

@@ -96,7 +96,14 @@ pub(super) enum Gate {
 }
 
 impl Container {
-    pub(super) fn new(plan: &Plan, unit: UnitId, container: &ContainerPlan, uid: &str, now: Time) -> Self {
+    pub(super) fn new(
+        plan: &Plan,
+        unit: UnitId,
+        container: &ContainerPlan,
+        uid: &str,
+        restart_cap: Duration,
+        now: Time,
+    ) -> Self {
         let role = match (unit, container.restart_policy) {
             (UnitId::Init(_), Some(RestartPolicy::Always)) => Role::Sidecar,
             (UnitId::Init(_), _) => Role::Init,
@@ -122,7 +129,7 @@ impl Container {
             removed: false,
             newest: None,
             previous: None,
-            crash_loop: CrashLoop::default(),
+            crash_loop: CrashLoop::new(restart_cap),
             pull: PULL,
             mount: MOUNT,
             probes: probing::workers(&container.probes, now),

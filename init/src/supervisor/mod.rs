@@ -41,6 +41,8 @@ pub mod time;
 pub mod unit;
 mod update;
 
+use std::time::Duration;
+
 use manifest_sync::plan::Plan;
 use manifest_sync::status::{EventType, PodReport};
 
@@ -54,8 +56,8 @@ use self::status::Publisher;
 use self::time::Time;
 use self::unit::UnitId;
 
-/// What the status says of the Pod besides its plan.
-#[derive(Debug, Clone, Default)]
+/// What there is around a Pod, and what its status says besides its plan.
+#[derive(Debug, Clone)]
 pub struct Identity {
     /// Wall-clock time of [`Time`] zero, in milliseconds since 1970.
     pub boot_unix_ms: u64,
@@ -63,6 +65,8 @@ pub struct Identity {
     pub uid: String,
     /// Address of the Pod.
     pub pod_ip: String,
+    /// The longest delay before a restart (K-180).
+    pub restart_cap: Duration,
 }
 
 /// The state of all units.
@@ -250,7 +254,7 @@ impl Supervisor {
             return;
         }
         let uid = plan.uid.clone().unwrap_or_else(|| self.identity.uid.clone());
-        self.pod = Some(Pod::new(plan, &uid, out.now));
+        self.pod = Some(Pod::new(plan, &uid, self.identity.restart_cap, out.now));
     }
 
     fn with_service(&mut self, index: usize, act: impl FnOnce(&mut Service)) {
@@ -320,6 +324,11 @@ impl Supervisor {
     /// Whether all base services run and are ready.
     pub fn services_are_ready(&self) -> bool {
         self.services.iter().all(Service::is_ready)
+    }
+
+    /// Whether base services are stopped because nothing is left that needs them.
+    pub fn services_are_stopped(&self) -> bool {
+        self.services.iter().any(Service::is_stopped)
     }
 
     fn exit_code(&self) -> u8 {

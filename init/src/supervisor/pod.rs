@@ -62,14 +62,14 @@ enum Life {
 }
 
 impl Pod {
-    pub(super) fn new(plan: Plan, uid: &str, now: Time) -> Self {
+    pub(super) fn new(plan: Plan, uid: &str, restart_cap: Duration, now: Time) -> Self {
         let inits = plan.init_containers.iter().enumerate();
         let inits = inits.map(|(index, container)| (UnitId::Init(index), container));
         let regular = plan.containers.iter().enumerate();
         let regular = regular.map(|(index, container)| (UnitId::Container(index), container));
         let containers = inits
             .chain(regular)
-            .map(|(unit, container)| Container::new(&plan, unit, container, uid, now))
+            .map(|(unit, container)| Container::new(&plan, unit, container, uid, restart_cap, now))
             .collect();
         Self {
             volumes_ready: plan.secret_classes.is_empty(),
@@ -79,7 +79,7 @@ impl Pod {
             first_failure: None,
             verdict: None,
             life: Life::Running,
-            restart_all: RestartAll::default(),
+            restart_all: RestartAll::new(restart_cap),
             initialized: false,
         }
     }

@@ -5,6 +5,7 @@
 //! have the Pod start over as fast as it can. The delays are those of a crash loop, kept for the Pod as a whole.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use manifest_sync::plan::RuleAction;
 
@@ -21,7 +22,7 @@ pub(super) const REASON: &str = "RestartingAllContainers";
 const MESSAGE: &str = "The container is removed because RestartAllContainers in place";
 
 /// Restarts of a Pod as a whole.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RestartAll {
     round: Option<Round>,
     crash_loop: CrashLoop,
@@ -48,6 +49,14 @@ enum Removal {
 }
 
 impl RestartAll {
+    /// None is in progress; the longest delay between two is `cap`.
+    pub(super) fn new(cap: Duration) -> Self {
+        Self {
+            round: None,
+            crash_loop: CrashLoop::new(cap),
+        }
+    }
+
     /// Whether a restart is in progress: nothing is started meanwhile.
     pub(super) fn is_going_on(&self) -> bool {
         self.round.is_some()

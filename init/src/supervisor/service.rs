@@ -66,6 +66,11 @@ impl Service {
         matches!(self.state, State::Running { ready: true, .. })
     }
 
+    /// Whether it is not to be started again.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopping
+    }
+
     pub(super) fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }

@@ -9,7 +9,6 @@
 use manifest_sync::plan::{ContainerPlan, Plan};
 
 use super::Output;
-use super::backoff::CrashLoop;
 use super::container::{Container, PULL, Role};
 use super::pod::Pod;
 use super::state::{Next, Reason, State};
@@ -78,7 +77,7 @@ impl Container {
         self.definition = definition;
         if changed {
             // K-185: the delays belong to the image.
-            self.crash_loop = CrashLoop::default();
+            self.crash_loop.reset();
             self.pull = PULL;
         }
         if let State::Waiting { until, next, reason } = &mut self.state {

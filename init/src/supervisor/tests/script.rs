@@ -1,13 +1,14 @@
 //! The language of transcripts: `pod` with settings, `@2s > event`, `@2s set what value`, `@2s end`.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use manifest_sync::digest::Digest;
 use manifest_sync::lifecycle::Hook;
 use manifest_sync::plan::{Plan, RestartPolicy, RestartRule, RuleAction, RuleOperator};
 
 use super::plans::{container, outcome, plan, probe, probe_kind};
-use super::world::World;
+use super::world::{World, supervisor};
 use crate::supervisor::event::{Event, ExitStatus, HookKind, ProbeKind, SpawnError};
 use crate::supervisor::time::Time;
 
@@ -134,6 +135,11 @@ fn parse_pod(settings: &[&str]) -> Plan {
 fn set(world: &mut World, what: &str, value: &str) {
     let message = (!value.is_empty()).then(|| value.to_owned());
     match what {
+        // Before `pod`.
+        "max-restart-period" => {
+            let seconds = value.parse().expect("seconds");
+            world.supervisor = supervisor(Duration::from_secs(seconds));
+        }
         "image-error" => world.image_error = message,
         "start-error" => world.start_error = message,
         "config-error" => world.spawn_errors.push((SpawnError::Config, value.to_owned())),

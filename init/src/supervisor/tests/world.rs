@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use manifest_sync::config::MAX_RESTART_PERIOD;
 use manifest_sync::plan::Plan;
 use manifest_sync::status::ContainerState;
 
@@ -41,15 +43,20 @@ pub(super) struct World {
     pub(super) plan: Option<Plan>,
 }
 
+/// A supervisor that has not been booted.
+pub(super) fn supervisor(restart_cap: Duration) -> Supervisor {
+    Supervisor::new(Identity {
+        boot_unix_ms: 0,
+        uid: "uid".to_owned(),
+        pod_ip: "127.0.0.1".to_owned(),
+        restart_cap,
+    })
+}
+
 impl World {
     pub(super) fn new() -> Self {
-        let identity = Identity {
-            boot_unix_ms: 0,
-            uid: "uid".to_owned(),
-            pod_ip: "127.0.0.1".to_owned(),
-        };
         Self {
-            supervisor: Supervisor::new(identity),
+            supervisor: supervisor(MAX_RESTART_PERIOD),
             now: Time::default(),
             next_pid: 100,
             live: BTreeMap::new(),
