@@ -8,6 +8,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use manifest_sync::protocol::GateCondition;
 use manifest_sync::reject::{Finding, Rejection};
 use serde::Deserialize;
 use tokio::net::UnixStream;
@@ -88,6 +89,13 @@ pub async fn logs(socket: &Path, container: Option<&str>, follow: bool) -> Resul
 pub async fn stop(socket: &Path, grace: Option<u32>) -> Result<(), Failure> {
     let path = grace.map_or_else(|| "/stop".to_owned(), |grace| format!("/stop?grace={grace}"));
     request(socket, Method::POST, &path, Bytes::new()).await?;
+    Ok(())
+}
+
+/// `host-proxy condition`.
+pub async fn condition(socket: &Path, condition: &GateCondition) -> Result<(), Failure> {
+    let body = serde_json::to_vec(condition).map_err(|error| garbled(&error))?;
+    request(socket, Method::POST, "/condition", body.into()).await?;
     Ok(())
 }
 

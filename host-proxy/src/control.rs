@@ -16,7 +16,7 @@ mod conversation;
 use std::time::{Duration, Instant};
 
 use manifest_sync::digest::BundleDigest;
-use manifest_sync::protocol::RefusedReason;
+use manifest_sync::protocol::{GateCondition, RefusedReason};
 use manifest_sync::reject::Rejection;
 use manifest_sync::trust::envelope::Delivery;
 use thiserror::Error;
@@ -47,6 +47,13 @@ pub enum Request {
     Stop {
         /// Overrides the grace period, in seconds.
         grace: Option<u32>,
+    },
+    /// Set a condition that the Pod has a readiness gate for.
+    SetCondition {
+        /// The condition.
+        condition: GateCondition,
+        /// Whether it was set; if not, why, in words.
+        reply: oneshot::Sender<Result<(), String>>,
     },
 }
 
@@ -231,6 +238,9 @@ impl Control {
                     }
                     Request::Apply { reply, .. } => {
                         let _ = reply.send(Err(ApplyError::Busy));
+                    }
+                    Request::SetCondition { reply, .. } => {
+                        let _ = reply.send(Err("the enclave is not connected".to_owned()));
                     }
                 },
             }

@@ -57,6 +57,10 @@ pub async fn run(command: Command) -> Result<Exit, Failure> {
         } => client::logs(&place::socket(&target)?, container.as_deref(), follow)
             .await
             .map(|()| Exit::Pod(0)),
+        Command::Condition { target, condition } => {
+            client::condition(&place::socket(&target)?, &condition).await?;
+            print("set\n")
+        }
         Command::Stop { target, grace } => {
             client::stop(&place::socket(&target)?, grace).await?;
             print("stopping\n")

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use manifest_sync::status::{ContainerState, ContainerStatus, Event, EventType, Phase, PodReport};
+use manifest_sync::status::{Condition, ContainerState, ContainerStatus, Event, EventType, Phase, PodReport};
 
 use crate::time;
 use crate::view::{Link, StatusAnswer};
@@ -25,17 +25,11 @@ pub fn status(answer: &StatusAnswer, now: u64) -> String {
         out.push_str("No Pod yet.\n");
         return out;
     };
-    let containers = &pod.status.container_statuses;
-    let ready = containers.iter().filter(|container| container.ready).count();
-    let restarts: u32 = pod
-        .status
-        .all_containers()
-        .map(|container| container.restart_count)
-        .fold(0, u32::saturating_add);
+    let (ready, total, restarts) = counts(pod);
     let pod_row = [
         pod.name.clone(),
         phase(pod).to_owned(),
-        format!("{ready}/{}", containers.len()),
+        format!("{ready}/{total}"),
         restarts.to_string(),
         age(&pod.status.start_time, now),
     ];
@@ -75,6 +69,28 @@ pub fn status(answer: &StatusAnswer, now: u64) -> String {
         ));
     }
     out
+}
+
+/// Ready containers, containers, restarts, as kubectl counts them: sidecars are containers, and once the Pod is
+/// initialized, restarts of init containers are history.
+fn counts(pod: &PodReport) -> (usize, usize, u32) {
+    let status = &pod.status;
+    let initialized =
+        |condition: &&Condition| condition.r#type == "Initialized" && condition.status == "True";
+    let initialized = status.conditions.iter().any(|condition| initialized(&condition));
+    let sidecars = status.init_container_statuses.iter();
+    let sidecars = sidecars.filter(|init| pod.sidecars.contains(&init.name));
+    let lasting: Vec<&ContainerStatus> = sidecars.chain(&status.container_statuses).collect();
+    let restarts = |counted: &mut dyn Iterator<Item = &ContainerStatus>| {
+        counted.map(|one| one.restart_count).fold(0, u32::saturating_add)
+    };
+    let restarts = if initialized {
+        restarts(&mut lasting.iter().copied())
+    } else {
+        restarts(&mut status.all_containers())
+    };
+    let ready = lasting.iter().filter(|one| one.ready).count();
+    (ready, lasting.len(), restarts)
 }
 
 /// `Running`, …
@@ -181,8 +197,14 @@ fn event_row(event: &Event, now: u64) -> [String; 5] {
         EventType::Normal => "Normal",
         EventType::Warning => "Warning",
     };
+    // As kubectl writes it.
+    let last = age(&event.time, now);
+    let seen = match event.count {
+        0 | 1 => last,
+        count => format!("{last} (x{count} over {})", age(&event.first_time, now)),
+    };
     [
-        age(&event.time, now),
+        seen,
         kind.to_owned(),
         event.reason.clone(),
         event.field_path.clone().unwrap_or_else(|| "pod".to_owned()),

@@ -8,13 +8,11 @@ pub(crate) fn container(name: &str, state: ContainerState, restarts: u32) -> Con
     ContainerStatus {
         name: name.to_owned(),
         image: format!("{name}@sha256:{}", "ab".repeat(32)),
-        image_id: String::new(),
-        container_id: String::new(),
         ready: matches!(state, ContainerState::Running { .. }),
         started: true,
         restart_count: restarts,
         state,
-        last_state: None,
+        ..ContainerStatus::default()
     }
 }
 
@@ -69,11 +67,14 @@ fn the_table_is_exactly_this() {
         pod: Some(report(vec![app, container("log\u{1b}[2J", waiting, 12)])),
         events: vec![Event {
             sequence: 1,
+            count: 4,
+            first_time: "2026-01-01T00:00:10Z".to_owned(),
             time: "2026-01-01T00:00:30Z".to_owned(),
             r#type: EventType::Warning,
             reason: "BackOff".to_owned(),
             message: "Back-off restarting\nfailed container".to_owned(),
             field_path: Some("spec.containers{log}".to_owned()),
+            ..Event::default()
         }],
     };
     let now = time::parse_rfc3339("2026-01-01T00:03:00Z").expect("a time");
@@ -85,8 +86,8 @@ NAME           READY   STATE     REASON             RESTARTS   LAST EXIT   IMAGE
 app            yes     Running   -                  1          3 Error     app@sha256:abababababab
 log\\u{1b}[2J   no      Waiting   CrashLoopBackOff   12         -           log\\u{1b}[2J@sha256:abababababab
 
-LAST SEEN   TYPE      REASON    OBJECT                 MESSAGE
-2m          Warning   BackOff   spec.containers{log}   Back-off restarting\\nfailed container
+LAST SEEN          TYPE      REASON    OBJECT                 MESSAGE
+2m (x4 over 2m)    Warning   BackOff   spec.containers{log}   Back-off restarting\\nfailed container
 ";
     assert_eq!(status(&answer, now), expected);
 }

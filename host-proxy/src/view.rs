@@ -70,10 +70,13 @@ impl Snapshot {
         self.events.back().map_or(0, |event| event.sequence)
     }
 
-    /// Takes one event; one that is known already (a reconnect) is ignored.
+    /// Takes one event, in the place of one that it repeats; one that is known already (a reconnect) is ignored.
     pub fn push_event(&mut self, event: Event) {
         if event.sequence <= self.last_event() {
             return;
+        }
+        if event.id != 0 {
+            self.events.retain(|earlier| earlier.id != event.id);
         }
         if self.events.len() == MAX_EVENTS {
             self.events.pop_front();

@@ -109,6 +109,7 @@ fn enclave_side() -> Result<Vec<u8>, Box<dyn Error>> {
         reason: "Started".to_owned(),
         message: "Started container app".to_owned(),
         field_path: Some("spec.containers{app}".to_owned()),
+        ..Event::default()
     };
     let messages = [
         FromEnclave::Welcome {

@@ -35,6 +35,8 @@ pub struct Plan {
     pub grace_seconds: u32,
     /// `activeDeadlineSeconds`: how long the Pod may take, from its acceptance (K-321).
     pub active_deadline_seconds: Option<u32>,
+    /// `readinessGates[].conditionType`: conditions that have to be True before the Pod is ready (K-274).
+    pub readiness_gates: Vec<String>,
     /// Init containers in spec order; one whose own `restart_policy` is `Always` is a sidecar.
     pub init_containers: Vec<ContainerPlan>,
     /// Regular containers in spec order.

@@ -95,7 +95,6 @@ const POD_UNSUPPORTED: &[&str] = &[
     "hostUsers",
     "overhead",
     "os",
-    "readinessGates",
     "resourceClaims",
     "resources",
     "setHostnameAsFQDN",
@@ -115,6 +114,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
             "containers",
             "initContainers",
             "activeDeadlineSeconds",
+            "readinessGates",
             "restartPolicy",
             "terminationGracePeriodSeconds",
             "volumes",
@@ -254,6 +254,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         active_deadline_seconds: spec
             .get("activeDeadlineSeconds")
             .and_then(|n| n.unsigned(1, i32::MAX as u32)),
+        readiness_gates: readiness_gates(&spec),
         init_containers,
         containers,
         volumes,
@@ -285,6 +286,56 @@ pub(crate) fn policy(node: &Node<'_>) -> Option<RestartPolicy> {
             None
         }
     }
+}
+
+/// Conditions that the enclave sets by itself cannot be gates: nobody outside may set them.
+const OWN_CONDITIONS: [&str; 6] = [
+    "AllContainersRestarting",
+    "ContainersReady",
+    "Initialized",
+    "PodReadyToStartContainers",
+    "PodScheduled",
+    "Ready",
+];
+
+fn readiness_gates(spec: &Node<'_>) -> Vec<String> {
+    let gates: Vec<String> = spec
+        .list_of("readinessGates", 64)
+        .iter()
+        .filter_map(|gate| {
+            gate.fields(&["conditionType"], &[], &[]);
+            let kind = gate.required("conditionType")?;
+            if !is_qualified_name(&kind) {
+                gate.error_at(
+                    "conditionType",
+                    "must be a name such as example.com/ready: letters, digits, `-`, `_` and `.`, at most 63, after an \
+                     optional DNS subdomain and `/`",
+                );
+            }
+            if OWN_CONDITIONS.contains(&kind.as_str()) {
+                gate.error_at("conditionType", format!("`{kind}` is set by the enclave itself; name another"));
+            }
+            Some(kind)
+        })
+        .collect();
+    unique(spec, "readinessGates", "conditionType", gates.iter().cloned());
+    gates
+}
+
+/// As Kubernetes' `IsQualifiedName`: `name` or `subdomain/name`.
+fn is_qualified_name(text: &str) -> bool {
+    let (prefix, name) = match text.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, text),
+    };
+    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    let inside = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    prefix.is_none_or(|prefix| prefix.len() <= 253 && prefix.split('.').all(label))
+        && name.len() <= 63
+        && edge(bytes.first())
+        && edge(bytes.last())
+        && bytes.iter().all(inside)
 }
 
 fn dns(spec: &Node<'_>) -> DnsPlan {

@@ -1,6 +1,8 @@
 //! Status of the Pod and events, shaped as the Kubernetes API shapes them, so that tools and people can read
 //! them as they read `kubectl get pod -o json`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// What the enclave reports: identity, `v1/PodStatus`, and the latest events.
@@ -17,6 +19,9 @@ pub struct PodReport {
     pub bundle_digest: String,
     /// Ports to listen on outside.
     pub ports: Vec<ReportedPort>,
+    /// Init containers that are sidecars: they count like containers.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub sidecars: Vec<String>,
     /// `status`.
     pub status: PodStatus,
 }
@@ -47,9 +52,21 @@ pub struct PodStatus {
     pub message: Option<String>,
     /// RFC 3339, whole seconds (K-280, K-309).
     pub start_time: String,
+    /// Address of the host as the Pod sees it: the enclave's own.
+    #[serde(rename = "hostIP", default)]
+    pub host_ip: String,
+    /// The same, as a list.
+    #[serde(rename = "hostIPs", default)]
+    pub host_ips: Vec<Address>,
     /// Address of the Pod inside the enclave.
     #[serde(rename = "podIP")]
     pub pod_ip: String,
+    /// The same, as a list.
+    #[serde(rename = "podIPs", default)]
+    pub pod_ips: Vec<Address>,
+    /// Quality of service (K-437).
+    #[serde(default)]
+    pub qos_class: String,
     /// In the kubelet's order (K-270).
     pub conditions: Vec<Condition>,
     /// In spec order (K-300); empty: the Pod has no init containers.
@@ -66,6 +83,13 @@ impl PodStatus {
             .iter()
             .chain(&self.container_statuses)
     }
+}
+
+/// An entry of `podIPs` or `hostIPs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The address.
+    pub ip: String,
 }
 
 /// Phase of a Pod.
@@ -100,8 +124,64 @@ pub struct Condition {
     pub last_transition_time: String,
 }
 
-/// Status of one container.
+/// Status of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl ConditionStatus {
+    /// As in `conditions[].status`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// Resources of a container, in quantities as Kubernetes writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReportedResources {
+    /// By name: `cpu`, `memory`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub limits: BTreeMap<String, String>,
+    /// By name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub requests: BTreeMap<String, String>,
+}
+
+impl ReportedResources {
+    /// Whether there is nothing to report.
+    pub fn is_empty(&self) -> bool {
+        self.limits.is_empty() && self.requests.is_empty()
+    }
+}
+
+/// A volume mount of a container (K-314).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportedMount {
+    /// Name of the volume.
+    pub name: String,
+    /// Path in the container.
+    pub mount_path: String,
+    /// Whether it cannot be written to.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub read_only: bool,
+    /// Of a mount that cannot be written to: `Disabled`, since mounts beneath it are not touched.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub recursive_read_only: Option<String>,
+}
+
+/// Status of one container.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerStatus {
     /// Name.
@@ -125,6 +205,15 @@ pub struct ContainerStatus {
     /// The instance before (K-307).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_state: Option<ContainerState>,
+    /// Its requests (K-314).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub allocated_resources: BTreeMap<String, String>,
+    /// Its requests and limits (K-314).
+    #[serde(skip_serializing_if = "ReportedResources::is_empty", default)]
+    pub resources: ReportedResources,
+    /// Its volume mounts (K-314).
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub volume_mounts: Vec<ReportedMount>,
 }
 
 /// Exactly one of three (K-301).
@@ -168,13 +257,32 @@ pub enum ContainerState {
     },
 }
 
+impl Default for ContainerState {
+    /// Of a container that nothing has happened to (K-301).
+    fn default() -> Self {
+        Self::Waiting {
+            reason: "ContainerCreating".to_owned(),
+            message: None,
+        }
+    }
+}
+
 /// One event (section 21 of the kubelet semantics).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// Grows by one with each event of this boot.
+    /// Grows by one with each event of this boot, repetitions included.
     pub sequence: u64,
-    /// RFC 3339.
+    /// Replaces an earlier event with the same id: it has happened again.
+    #[serde(default)]
+    pub id: u64,
+    /// How often it has happened.
+    #[serde(default)]
+    pub count: u32,
+    /// RFC 3339, of its first occurrence.
+    #[serde(default)]
+    pub first_time: String,
+    /// RFC 3339, of its last occurrence.
     pub time: String,
     /// `Normal` or `Warning`.
     pub r#type: EventType,
@@ -188,9 +296,10 @@ pub struct Event {
 }
 
 /// Type of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum EventType {
     /// As it should be.
+    #[default]
     Normal,
     /// Somebody should look.
     Warning,

@@ -2,8 +2,12 @@
 
 use std::net::Ipv4Addr;
 
+use manifest_sync::protocol::GateCondition;
+use manifest_sync::status::ConditionStatus;
+
 use super::machine::Kind;
 use super::parse::{Flags, UsageError};
+use super::values::choice;
 use super::{
     Command, Image, Inspect, LogFormat, Output, Print, Publish, Serve, Serving, Sign, Source, Up, Verb,
 };
@@ -60,6 +64,25 @@ impl Flags {
         }
     }
 
+    fn check_condition(&mut self) {
+        match self.words.as_slice() {
+            [kind, status] => {
+                let all = [
+                    ConditionStatus::True,
+                    ConditionStatus::False,
+                    ConditionStatus::Unknown,
+                ];
+                match choice(status, &all.map(|status| (status.name(), status))) {
+                    Ok(status) => self.condition = Some((kind.clone(), status)),
+                    Err(mistake) => self.mistakes.push(mistake),
+                }
+            }
+            _ => self
+                .mistakes
+                .push("expected the type of a condition and True, False or Unknown".to_owned()),
+        }
+    }
+
     /// What `inspect` prints.
     fn print(&mut self, verb: Verb) -> Print {
         let report = Print::Report(self.output.unwrap_or(Output::Table));
@@ -97,6 +120,7 @@ impl Flags {
                 .mistakes
                 .push("the enclave is missing: add `--enclave vsock:CID`".to_owned()),
             Verb::Sign => self.check_sign(source.as_ref()),
+            Verb::Condition => self.check_condition(),
             _ => {}
         }
         for (index, one) in self.publish.iter().enumerate() {
@@ -172,6 +196,18 @@ impl Flags {
                 target,
                 grace: self.grace,
             },
+            Verb::Condition => {
+                let (kind, status) = self.condition.ok_or_else(|| wrong(Vec::new()))?;
+                Command::Condition {
+                    target,
+                    condition: GateCondition {
+                        r#type: kind,
+                        status,
+                        reason: self.reason,
+                        message: self.message,
+                    },
+                }
+            }
             Verb::Sign => Command::Sign(Sign {
                 source: needed(source)?,
                 images,

@@ -12,6 +12,7 @@ pub fn text(verb: Option<Verb>) -> &'static str {
         Some(Verb::Status) => STATUS,
         Some(Verb::Logs) => LOGS,
         Some(Verb::Stop) => STOP,
+        Some(Verb::Condition) => CONDITION,
         Some(Verb::Sign) => SIGN,
         Some(Verb::Inspect) => INSPECT,
     }
@@ -23,16 +24,17 @@ host-proxy runs a Kubernetes Pod in an enclave and connects it to this machine.
 Usage: host-proxy COMMAND [OPTIONS]
 
 Commands:
-  up       start an enclave, run a Pod in it, serve until it ends
-  serve    attach to a running enclave and serve it (sidecar)
-  apply    hand a bundle to the running proxy
-  status   show the Pod
-  logs     show the logs of the Pod
-  stop     stop the Pod
-  sign     sign a bundle, or add a signature to one
-  inspect  show what a bundle is, who signed it, and what it will measure
-  version  print the version
-  help     print this text, or `host-proxy help COMMAND`
+  up         start an enclave, run a Pod in it, serve until it ends
+  serve      attach to a running enclave and serve it (sidecar)
+  apply      hand a bundle to the running proxy
+  status     show the Pod
+  logs       show the logs of the Pod
+  stop       stop the Pod
+  condition  set a condition that the Pod has a readiness gate for
+  sign       sign a bundle, or add a signature to one
+  inspect    show what a bundle is, who signed it, and what it will measure
+  version    print the version
+  help       print this text, or `host-proxy help COMMAND`
 
 Exit codes of up and serve:
   0    the Pod succeeded or was stopped cleanly
@@ -131,6 +133,22 @@ Usage: host-proxy logs [-f] [CONTAINER] [--name NAME | --state-dir DIR]
 
 Options:
   -f, --follow                 go on until the Pod ends
+";
+
+const CONDITION: &str = "\
+Set a condition of the Pod from outside. The Pod is Ready when its containers are and every condition that
+spec.readinessGates names is True; other conditions cannot be set.
+
+Usage: host-proxy condition TYPE True|False|Unknown [OPTIONS]
+
+Options:
+      --reason REASON   why, as one CamelCase word
+      --message TEXT    why, in words
+      --name NAME       which enclave
+      --state-dir DIR   which enclave, by its state directory
+  -h, --help            print this text
+
+Exit codes: 0 set, 65 the Pod has no such readiness gate.
 ";
 
 const STOP: &str = "\

@@ -51,6 +51,7 @@ pub(super) fn long_flags(verb: Verb) -> &'static [&'static str] {
         Verb::Status => &["output", "watch", "name", "state-dir", "help"],
         Verb::Logs => &["follow", "name", "state-dir", "help"],
         Verb::Stop => &["grace", "name", "state-dir", "help"],
+        Verb::Condition => &["reason", "message", "name", "state-dir", "help"],
         Verb::Sign => &[
             "file",
             "bundle",

@@ -13,6 +13,8 @@ mod values;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use manifest_sync::protocol::GateCondition;
+
 use crate::backend::{nitro, qemu};
 use crate::broker::BrokerAddress;
 use crate::sink::LogOptions;
@@ -61,6 +63,13 @@ pub enum Command {
         /// Overrides `terminationGracePeriodSeconds`.
         grace: Option<u32>,
     },
+    /// Set a condition that the Pod has a readiness gate for.
+    Condition {
+        /// Which proxy.
+        target: Target,
+        /// The condition.
+        condition: GateCondition,
+    },
     /// Sign a bundle, or add a signature.
     Sign(Sign),
     /// Show what a bundle is, who signed it, and what it will measure.
@@ -86,6 +95,8 @@ pub enum Verb {
     Logs,
     /// `stop`
     Stop,
+    /// `condition`
+    Condition,
     /// `sign`
     Sign,
     /// `inspect`
@@ -94,13 +105,14 @@ pub enum Verb {
 
 impl Verb {
     /// All of them, in the order of the help.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Up,
         Self::Serve,
         Self::Apply,
         Self::Status,
         Self::Logs,
         Self::Stop,
+        Self::Condition,
         Self::Sign,
         Self::Inspect,
     ];
@@ -114,6 +126,7 @@ impl Verb {
             Self::Status => "status",
             Self::Logs => "logs",
             Self::Stop => "stop",
+            Self::Condition => "condition",
             Self::Sign => "sign",
             Self::Inspect => "inspect",
         }

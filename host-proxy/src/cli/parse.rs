@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
+use manifest_sync::status::ConditionStatus;
 
 use crate::backend::qemu::Accelerator;
 use crate::broker::BrokerAddress;
@@ -101,6 +102,11 @@ pub(super) struct Flags {
     pub(super) follow: bool,
     pub(super) grace: Option<u32>,
     pub(super) container: Option<String>,
+    /// Arguments of `condition`, and what they say.
+    pub(super) words: Vec<String>,
+    pub(super) condition: Option<(String, ConditionStatus)>,
+    pub(super) reason: Option<String>,
+    pub(super) message: Option<String>,
     pub(super) keys: Vec<PathBuf>,
     pub(super) policy: Option<PathBuf>,
     pub(super) application: Option<String>,
@@ -154,6 +160,8 @@ impl Flags {
     fn value(&mut self, verb: Verb, value: &str) {
         if verb == Verb::Logs && self.container.is_none() {
             self.container = Some(value.to_owned());
+        } else if verb == Verb::Condition {
+            self.words.push(value.to_owned());
         } else if verb == Verb::Inspect && self.bundle.is_none() {
             self.bundle = Some(value.into());
         } else if matches!(verb, Verb::Up | Verb::Apply | Verb::Sign) {
@@ -198,6 +206,8 @@ impl Flags {
             "out" => self.out = Some(value.into()),
             "broker-key" => self.broker_key = Some(value.into()),
             "measurements" => self.measurements = Some(value.into()),
+            "reason" => self.reason = Some(text),
+            "message" => self.message = Some(text),
             "application" => self.application = Some(text),
             "generation" => {
                 let generation = text.parse().ok().filter(|number| *number <= MAX_GENERATION);

@@ -1,5 +1,7 @@
 //! Command lines and what becomes of them.
 
+use manifest_sync::protocol::GateCondition;
+
 use super::*;
 use crate::cli::{Backend, Image, Print, Serve, Source, Up};
 
@@ -100,6 +102,26 @@ fn client_commands() {
             output: Output::Yaml,
             watch: false
         })
+    );
+    assert_eq!(
+        run("condition example.com/ready False --reason Draining --name web"),
+        Ok(Command::Condition {
+            target: target.clone(),
+            condition: GateCondition {
+                r#type: "example.com/ready".to_owned(),
+                status: ConditionStatus::False,
+                reason: Some("Draining".to_owned()),
+                message: None,
+            }
+        })
+    );
+    assert_eq!(
+        mistakes("condition ready yes"),
+        ["`yes` is not one of: True, False, Unknown"]
+    );
+    assert_eq!(
+        mistakes("condition ready"),
+        ["expected the type of a condition and True, False or Unknown"]
     );
     assert_eq!(
         run("stop --grace 3 --name web"),

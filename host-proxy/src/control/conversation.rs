@@ -1,5 +1,6 @@
 //! One connection from Welcome to its end: messages in, wishes out.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use manifest_sync::protocol::{FromEnclave, RefusedReason, ToEnclave};
@@ -25,6 +26,9 @@ const MAX_BLOBS: usize = 64;
 
 /// Connections to the secret service at the same time; the enclave asks for one for each class.
 const MAX_BROKERS: usize = 64;
+
+/// Conditions that the enclave is asked to set at the same time.
+const MAX_CONDITIONS: usize = 64;
 
 /// How one connection ended.
 pub(super) enum End {
@@ -57,6 +61,8 @@ pub(super) struct Conversation<'a> {
     brokers: JoinSet<()>,
     heard: Instant,
     nonce: u64,
+    /// Conditions that the enclave has not answered for, by request.
+    conditions: BTreeMap<u64, oneshot::Sender<Result<(), String>>>,
 }
 
 impl<'a> Conversation<'a> {
@@ -76,6 +82,7 @@ impl<'a> Conversation<'a> {
             brokers: JoinSet::new(),
             heard: Instant::now(),
             nonce: 0,
+            conditions: BTreeMap::new(),
         }
     }
 
@@ -205,6 +212,11 @@ impl<'a> Conversation<'a> {
                     false
                 });
             }
+            FromEnclave::ConditionSet { request, refusal } => {
+                if let Some(reply) = self.conditions.remove(&request) {
+                    let _ = reply.send(refusal.map_or(Ok(()), Err));
+                }
+            }
             FromEnclave::Finished { exit_code, report } => {
                 self.control.publisher.send_modify(|snapshot| {
                     snapshot.report = Some(*report);
@@ -288,6 +300,17 @@ impl<'a> Conversation<'a> {
                     return Some(End::NeverApplied);
                 }
                 self.send(ToEnclave::Stop { grace_seconds: grace });
+            }
+            Request::SetCondition { condition, reply } => {
+                self.conditions.retain(|_, waiting| !waiting.is_closed());
+                if self.conditions.len() >= MAX_CONDITIONS {
+                    let _ = reply.send(Err("too many conditions at once".to_owned()));
+                    return None;
+                }
+                self.nonce += 1;
+                self.conditions.insert(self.nonce, reply);
+                let request = self.nonce;
+                self.send(ToEnclave::SetCondition { request, condition });
             }
             Request::Apply { bundle, reply } => {
                 if !matches!(self.applying, Applying::Nobody) {

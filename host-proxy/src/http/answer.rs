@@ -26,6 +26,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the enclave may take to judge a bundle.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(50);
 
+/// Bytes of a condition: its texts, each perhaps escaped.
+const MAX_CONDITION_BYTES: usize = 64 << 10;
+
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
@@ -64,14 +67,15 @@ pub(super) async fn answer(
         (&Method::GET, "/logs") => logs(site, &query, follows),
         (&Method::POST, "/apply") if access == Access::Full => apply(request, site).await,
         (&Method::POST, "/stop") if access == Access::Full => stop(site, &query).await,
+        (&Method::POST, "/condition") if access == Access::Full => condition(request, site).await,
         (_, "/livez" | "/readyz" | "/status" | "/events" | "/metrics" | "/logs") => {
             text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n")
         }
-        (_, "/apply" | "/stop") if access == Access::ReadOnly => text(
+        (_, "/apply" | "/stop" | "/condition") if access == Access::ReadOnly => text(
             StatusCode::FORBIDDEN,
-            "only over the Unix socket: use host-proxy apply or stop\n",
+            "only over the Unix socket: use host-proxy apply, stop or condition\n",
         ),
-        (_, "/apply" | "/stop") => text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n"),
+        (_, "/apply" | "/stop" | "/condition") => text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n"),
         _ => text(
             StatusCode::NOT_FOUND,
             "there are /livez /readyz /status /events /metrics and /logs?container=NAME&follow=1\n",
@@ -229,6 +233,27 @@ async fn stop(site: &Site, query: &str) -> Answer {
     match site.control.send(control::Request::Stop { grace }).await {
         Ok(()) => message(StatusCode::ACCEPTED, "stopping"),
         Err(_) => message(StatusCode::SERVICE_UNAVAILABLE, "the proxy is ending"),
+    }
+}
+
+async fn condition(request: Request<Incoming>, site: &Site) -> Answer {
+    let body = Limited::new(request.into_body(), MAX_CONDITION_BYTES).collect();
+    let Ok(Ok(body)) = tokio::time::timeout(BODY_TIMEOUT, body).await else {
+        return message(StatusCode::BAD_REQUEST, "the condition did not arrive");
+    };
+    let condition = match serde_json::from_slice(&body.to_bytes()) {
+        Ok(condition) => condition,
+        Err(error) => return message(StatusCode::BAD_REQUEST, format!("no condition: {error}")),
+    };
+    let (reply, verdict) = oneshot::channel();
+    let wish = control::Request::SetCondition { condition, reply };
+    if site.control.send(wish).await.is_err() {
+        return message(StatusCode::SERVICE_UNAVAILABLE, "the proxy is ending");
+    }
+    match tokio::time::timeout(APPLY_TIMEOUT, verdict).await {
+        Ok(Ok(Ok(()))) => message(StatusCode::OK, "set"),
+        Ok(Ok(Err(refusal))) => message(StatusCode::UNPROCESSABLE_ENTITY, refusal),
+        _ => message(StatusCode::SERVICE_UNAVAILABLE, "the enclave does not answer"),
     }
 }
 

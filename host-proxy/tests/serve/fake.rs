@@ -179,6 +179,10 @@ impl Inner {
                 }
                 answers
             }
+            Input::SetCondition { request, condition } => {
+                let refusal = (condition.r#type != "example.com/ready").then(|| "no such gate".to_owned());
+                vec![encode(&FromEnclave::ConditionSet { request, refusal })]
+            }
             Input::Apply { .. } if *self.manner.lock().expect("lock") == Manner::Rejects => {
                 let finding = Finding {
                     object: "Pod/web".to_owned(),
@@ -287,6 +291,7 @@ fn event() -> Event {
         reason: "Started".to_owned(),
         message: "Started container app".to_owned(),
         field_path: Some("spec.containers{app}".to_owned()),
+        ..Event::default()
     }
 }
 
@@ -295,15 +300,13 @@ fn report(phase: Phase) -> PodReport {
     let app = ContainerStatus {
         name: "app".to_owned(),
         image: "app".to_owned(),
-        image_id: String::new(),
-        container_id: String::new(),
         ready: running,
         started: true,
         restart_count: 1,
         state: ContainerState::Running {
             started_at: "2026-01-01T00:00:00Z".to_owned(),
         },
-        last_state: None,
+        ..ContainerStatus::default()
     };
     let ready = Condition {
         r#type: "Ready".to_owned(),

@@ -256,6 +256,16 @@ async fn a_pod_is_served_from_apply_to_its_exit_code() {
     assert_eq!(logs.status.code(), Some(64));
 
     assert_eq!(
+        stage
+            .client(&["condition", "example.com/ready", "True"])
+            .await
+            .status
+            .code(),
+        Some(0)
+    );
+    let refused = stage.client(&["condition", "example.com/other", "True"]).await;
+    assert_eq!(refused.status.code(), Some(65), "{refused:?}");
+    assert_eq!(
         stage.client(&["stop", "--grace", "3"]).await.status.code(),
         Some(0)
     );

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
+use cloister_init::correlation::{Occurrence, Source};
 use cloister_init::supervisor::action::Action;
 use cloister_init::supervisor::event::{Event, Pid};
 use cloister_init::supervisor::time::Time;
@@ -338,7 +339,7 @@ impl Pid1 {
                 reason,
                 message,
             } => {
-                self.emit(container, r#type, reason, message);
+                self.emit_from(Source::Kubelet, container, r#type, reason, &message);
                 Vec::new()
             }
             Action::StatusChanged => {
@@ -363,18 +364,33 @@ impl Pid1 {
         reason: &'static str,
         message: String,
     ) {
+        self.emit_from(Source::Enclave, container, r#type, reason, &message);
+    }
+
+    fn emit_from(
+        &mut self,
+        source: Source,
+        container: Option<UnitId>,
+        r#type: status::EventType,
+        reason: &'static str,
+        message: &str,
+    ) {
         let field_path = container.and_then(|unit| unit.field_path(self.supervisor.unit_name(unit)));
-        let time = self.supervisor.timestamp(self.now());
-        let reason = reason.to_owned();
-        let event = self.journal.record(status::Event {
-            sequence: 0,
-            time,
+        let now = self.now();
+        let occurrence = Occurrence {
+            source,
             r#type,
             reason,
             message,
-            field_path,
-        });
-        self.connections.send_to_controller(&FromEnclave::Event { event });
+            field_path: field_path.as_deref(),
+        };
+        let supervisor = &self.supervisor;
+        let event = self
+            .journal
+            .record(now, occurrence, |time| supervisor.timestamp(time));
+        if let Some(event) = event {
+            self.connections.send_to_controller(&FromEnclave::Event { event });
+        }
     }
 
     pub(super) fn end(&mut self, exit_code: u8) {

@@ -6,7 +6,7 @@ use cloister_init::supervisor::event::Event;
 use manifest_sync::link::{self, Stream, StreamHeader, StreamKind, StreamReply};
 use manifest_sync::plan::{Plan, VolumeSource};
 use manifest_sync::protocol::session::Decision;
-use manifest_sync::protocol::{Counters, FromEnclave, RefusedReason, VERSION, enclave};
+use manifest_sync::protocol::{Counters, FromEnclave, GateCondition, RefusedReason, VERSION, enclave};
 use manifest_sync::reject::{Finding, Rejection};
 use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::trust::{self, VerifiedBundle};
@@ -126,6 +126,11 @@ impl Pid1 {
                 self.broker_unavailable(request, &message);
             }
             enclave::Input::Stop { grace_seconds } => self.step(Event::Stop { grace_seconds }),
+            enclave::Input::SetCondition { request, condition } => {
+                let refusal = self.set_condition(condition).err();
+                self.connections
+                    .send(id, &FromEnclave::ConditionSet { request, refusal });
+            }
             enclave::Input::FinishedAck => {
                 let now = self.now();
                 if let Some(finish) = &mut self.finish {
@@ -138,6 +143,21 @@ impl Pid1 {
             }
             enclave::Input::Hello { .. } | enclave::Input::Violation { .. } => {}
         }
+    }
+
+    /// K-274; an error is for the host's user.
+    fn set_condition(&mut self, condition: GateCondition) -> Result<(), String> {
+        condition.check()?;
+        let gates = self.supervisor.readiness_gates();
+        if !gates.contains(&condition.r#type) {
+            let known = match gates {
+                [] => "it has none".to_owned(),
+                gates => format!("it has {}", gates.join(", ")),
+            };
+            return Err(format!("the Pod has no such readiness gate: {known}"));
+        }
+        self.step(Event::SetCondition(condition));
+        Ok(())
     }
 
     pub(super) fn greet(&mut self, id: ConnectionId, session: Option<&str>, events_after: u64) {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use manifest_sync::plan::Plan;
+use manifest_sync::protocol::GateCondition;
 
 use super::unit::UnitId;
 
@@ -98,6 +99,8 @@ pub enum Event {
         /// Why it failed, in the kubelet's words.
         result: Result<(), String>,
     },
+    /// Somebody outside has decided about a readiness gate; conditions that the Pod has no gate for are ignored.
+    SetCondition(GateCondition),
     /// The host (or SIGTERM) asks to stop the Pod; may be repeated with a shorter grace.
     Stop {
         /// Overrides the Pod's grace period, in seconds.

@@ -23,7 +23,9 @@
 //! names a process that is not alive; no container is started before what it has to wait for.
 
 pub mod action;
+mod amount;
 mod backoff;
+mod condition;
 mod container;
 pub mod event;
 mod hook;
@@ -38,6 +40,7 @@ mod state;
 mod status;
 mod stopping;
 pub mod time;
+mod timestamp;
 pub mod unit;
 mod update;
 
@@ -143,6 +146,11 @@ impl Supervisor {
         self.finished
     }
 
+    /// Conditions that may be set from outside (K-274).
+    pub fn readiness_gates(&self) -> &[String] {
+        self.pod.as_ref().map_or(&[], |pod| &pod.plan.readiness_gates)
+    }
+
     /// Name of a unit for messages.
     pub fn unit_name(&self, unit: UnitId) -> &str {
         match unit {
@@ -242,6 +250,11 @@ impl Supervisor {
             Event::HookEnded { pid, kind, result } => {
                 if let Some(pod) = &mut self.pod {
                     pod.hook_ended(pid, kind, result, out);
+                }
+            }
+            Event::SetCondition(condition) => {
+                if let Some(pod) = &mut self.pod {
+                    pod.set_condition(condition);
                 }
             }
             Event::Stop { grace_seconds } => self.stop(grace_seconds, out),

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use manifest_sync::plan::Plan;
+use manifest_sync::protocol::GateCondition;
 use manifest_sync::status::EventType;
 
 use super::Output;
@@ -32,6 +33,8 @@ pub(super) struct Pod {
     pub(super) verdict: Option<Verdict>,
     life: Life,
     pub(super) restart_all: RestartAll,
+    /// Conditions of readiness gates, in the order in which they were first set.
+    pub(super) gates: Vec<GateCondition>,
     /// The Pod's volumes can be set up, which comes before everything else (K-390).
     pub(super) volumes_ready: bool,
     /// The last init container has done its work, or a regular container has run.
@@ -80,6 +83,7 @@ impl Pod {
             verdict: None,
             life: Life::Running,
             restart_all: RestartAll::new(restart_cap),
+            gates: Vec::new(),
             initialized: false,
         }
     }
@@ -148,6 +152,17 @@ impl Pod {
     /// Exit code of what has failed for good. A Pod with a verdict has failed, whatever its containers ended with.
     pub(super) fn failure(&self) -> Option<i32> {
         self.first_failure.or(self.verdict.map(|_| 1))
+    }
+
+    /// K-274.
+    pub(super) fn set_condition(&mut self, condition: GateCondition) {
+        if !self.plan.readiness_gates.contains(&condition.r#type) {
+            return;
+        }
+        match self.gates.iter_mut().find(|gate| gate.r#type == condition.r#type) {
+            Some(gate) => *gate = condition,
+            None => self.gates.push(condition),
+        }
     }
 
     pub(super) fn image_ready(&mut self, unit: UnitId, out: &mut Output<'_>) {

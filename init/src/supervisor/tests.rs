@@ -3,6 +3,7 @@
 mod histories;
 mod plans;
 mod script;
+mod statuses;
 mod summary;
 mod transcripts;
 mod world;

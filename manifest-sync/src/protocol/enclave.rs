@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{FromEnclave, RefusedReason, ToEnclave, VERSION};
+use super::{FromEnclave, GateCondition, RefusedReason, ToEnclave, VERSION};
 use crate::frame::{self, FrameDecoder, MAX_BUNDLE_BYTES, MAX_FRAME_BYTES};
 use crate::json;
 use crate::reject::clip;
@@ -41,6 +41,13 @@ pub enum Input {
     Stop {
         /// Overrides the Pod's grace period.
         grace_seconds: Option<u32>,
+    },
+    /// Set a condition.
+    SetCondition {
+        /// To be returned.
+        request: u64,
+        /// The condition.
+        condition: GateCondition,
     },
     /// The final status has arrived.
     FinishedAck,
@@ -179,6 +186,7 @@ impl Conversation {
                 Input::BrokerUnavailable { request, message }
             }
             ToEnclave::Stop { grace_seconds } => Input::Stop { grace_seconds },
+            ToEnclave::SetCondition { request, condition } => Input::SetCondition { request, condition },
             ToEnclave::FinishedAck {} => Input::FinishedAck,
             ToEnclave::Ping { nonce } => Input::Ping { nonce },
         })

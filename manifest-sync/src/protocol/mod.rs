@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::reject::{Finding, Rejection};
-use crate::status::{Event, PodReport};
+use crate::status::{ConditionStatus, Event, PodReport};
 
 /// The only version there is.
 pub const VERSION: u32 = 1;
@@ -71,6 +71,14 @@ pub enum ToEnclave {
         /// Overrides `terminationGracePeriodSeconds`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         grace_seconds: Option<u32>,
+    },
+    /// Set a condition that the Pod has a readiness gate for (K-274); answered by [`FromEnclave::ConditionSet`]. Readiness is
+    /// what the host makes of it anyway, so the host may say it.
+    SetCondition {
+        /// Returned.
+        request: u64,
+        /// The condition.
+        condition: GateCondition,
     },
     /// The final status has arrived; the enclave may end.
     FinishedAck {},
@@ -144,6 +152,14 @@ pub enum FromEnclave {
         /// The event.
         event: Event,
     },
+    /// Answer to [`ToEnclave::SetCondition`].
+    ConditionSet {
+        /// As sent.
+        request: u64,
+        /// Why it was not set, in words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refusal: Option<String>,
+    },
     /// The Pod has ended; answer [`ToEnclave::FinishedAck`].
     Finished {
         /// Exit code for the launcher: 0 when the Pod succeeded or was stopped cleanly, else the code of the
@@ -159,6 +175,45 @@ pub enum FromEnclave {
         /// Counters of PID 1.
         counters: Counters,
     },
+}
+
+/// A condition that somebody outside of the enclave decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GateCondition {
+    /// One of `spec.readinessGates[].conditionType`.
+    pub r#type: String,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// CamelCase, at most [`MAX_CONDITION_REASON_BYTES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// In words, at most [`MAX_CONDITION_MESSAGE_BYTES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// As for conditions of the Kubernetes API (`metav1.Condition`).
+pub const MAX_CONDITION_REASON_BYTES: usize = 1024;
+/// Less than the Kubernetes API takes: every status carries it.
+pub const MAX_CONDITION_MESSAGE_BYTES: usize = 4096;
+
+impl GateCondition {
+    /// What is wrong with it, whatever the Pod.
+    ///
+    /// # Errors
+    /// In words that name the field.
+    pub fn check(&self) -> Result<(), String> {
+        for (field, text, maximum) in [
+            ("reason", &self.reason, MAX_CONDITION_REASON_BYTES),
+            ("message", &self.message, MAX_CONDITION_MESSAGE_BYTES),
+        ] {
+            if text.as_ref().is_some_and(|text| text.len() > maximum) {
+                return Err(format!("{field}: at most {maximum} bytes"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Why a conversation ended.

@@ -91,6 +91,7 @@ pub(super) fn plan(policy: RestartPolicy, grace_seconds: u32, containers: Vec<Co
         restart_policy: policy,
         grace_seconds,
         active_deadline_seconds: None,
+        readiness_gates: Vec::new(),
         init_containers: Vec::new(),
         containers,
         volumes: Vec::new(),

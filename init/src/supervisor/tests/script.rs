@@ -6,6 +6,8 @@ use std::time::Duration;
 use manifest_sync::digest::Digest;
 use manifest_sync::lifecycle::Hook;
 use manifest_sync::plan::{Plan, RestartPolicy, RestartRule, RuleAction, RuleOperator};
+use manifest_sync::protocol::GateCondition;
+use manifest_sync::status::ConditionStatus;
 
 use super::plans::{container, outcome, plan, probe, probe_kind};
 use super::world::{World, supervisor};
@@ -14,6 +16,11 @@ use crate::supervisor::time::Time;
 
 /// Runs the script of a transcript: the lines that start with `pod` or `@`, without `tick`s.
 pub(super) fn replay(script: &str) -> String {
+    play(script).log
+}
+
+/// The world at the end of a script.
+pub(super) fn play(script: &str) -> World {
     let mut world = World::new();
     for line in script.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -44,7 +51,7 @@ pub(super) fn replay(script: &str) -> String {
             _ => {}
         }
     }
-    world.log
+    world
 }
 
 fn parse_time(at: &str) -> Time {
@@ -73,6 +80,7 @@ fn parse_pod(settings: &[&str]) -> Plan {
             Some(("deadline", seconds)) => {
                 pod.active_deadline_seconds = Some(seconds.parse().expect("seconds"));
             }
+            Some(("gate", kind)) => pod.readiness_gates.push(kind.to_owned()),
             Some(("grace", seconds)) => pod.grace_seconds = seconds.parse().expect("seconds"),
             _ if setting.starts_with("hook/") => {
                 let words: Vec<&str> = setting.split('/').collect();
@@ -183,6 +191,20 @@ fn happen(world: &mut World, event: &[&str]) {
                     Err("because".to_owned())
                 },
             });
+        }
+        ["condition", kind, status] => {
+            let all = [
+                ConditionStatus::True,
+                ConditionStatus::False,
+                ConditionStatus::Unknown,
+            ];
+            let status = all.into_iter().find(|one| one.name() == *status);
+            world.step(Event::SetCondition(GateCondition {
+                r#type: (*kind).to_owned(),
+                status: status.expect("a status"),
+                reason: None,
+                message: None,
+            }));
         }
         ["stop"] => world.step(Event::Stop { grace_seconds: None }),
         ["stop", grace] => world.step(Event::Stop {
