@@ -5,5 +5,6 @@ mod plans;
 mod script;
 mod statuses;
 mod summary;
+mod tables;
 mod transcripts;
 mod world;

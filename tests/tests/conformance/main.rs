@@ -16,5 +16,6 @@ mod security;
 mod sidecars;
 mod termination;
 mod termination_message;
+mod turns;
 mod updates;
 mod volumes;

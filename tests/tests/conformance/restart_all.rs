@@ -4,18 +4,9 @@ use manifest_sync::status::{Condition, ContainerState, PodReport};
 use serde_json::{Value, json};
 use tests::{Up, guest, pod, product, wait_for};
 
-const DATA: &str = "/data";
+use crate::turns::{DATA, turns};
 
-/// A container that takes these turns, with the volume that its counter is in.
-fn turns(name: &str, steps: &[&str]) -> Value {
-    let mut words = vec!["turns", DATA, name];
-    words.extend(steps);
-    let mut container = guest(name, &words);
-    container["volumeMounts"] = json!([{"name": "data", "mountPath": DATA}]);
-    container
-}
-
-/// The same, and 42 has all containers restarted.
+/// A container that has all containers restarted when it ends with 42.
 fn source(name: &str, policy: &str, steps: &[&str]) -> Value {
     let mut container = turns(name, steps);
     container["restartPolicy"] = json!(policy);
