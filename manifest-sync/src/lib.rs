@@ -32,6 +32,7 @@ pub mod reject;
 pub mod relay;
 pub mod resources;
 pub mod secret_class;
+pub mod signal;
 pub mod status;
 pub mod trust;
 pub mod update;

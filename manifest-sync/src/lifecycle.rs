@@ -2,6 +2,7 @@
 
 use crate::decode::Node;
 use crate::probe::{self, HttpGet};
+use crate::signal;
 
 /// The hooks of one container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -10,6 +11,8 @@ pub struct Hooks {
     pub post_start: Option<Hook>,
     /// `lifecycle.preStop`: before the stop signal, within the grace period.
     pub pre_stop: Option<Hook>,
+    /// `lifecycle.stopSignal`: instead of the image's; a name of [`crate::signal::number`] (K-150).
+    pub stop_signal: Option<String>,
 }
 
 /// One hook.
@@ -46,16 +49,32 @@ pub(crate) fn hooks(container: &Node<'_>) -> Hooks {
     let Some(lifecycle) = container.get("lifecycle") else {
         return Hooks::default();
     };
-    lifecycle.fields(&["postStart", "preStop"], &[], &["stopSignal"]);
+    lifecycle.fields(&["postStart", "preStop", "stopSignal"], &[], &[]);
+    let stop_signal = lifecycle.text_of("stopSignal");
+    if stop_signal
+        .as_deref()
+        .is_some_and(|name| signal::number(name).is_none())
+    {
+        lifecycle.error_at(
+            "stopSignal",
+            "must be the name of a signal, such as SIGTERM or SIGRTMIN+3",
+        );
+    }
     let read = |field| lifecycle.get(field).and_then(|node| hook(&node));
     Hooks {
         post_start: read("postStart"),
         pre_stop: read("preStop"),
+        stop_signal,
     }
 }
 
 fn hook(node: &Node<'_>) -> Option<Hook> {
-    node.fields(&["exec", "httpGet", "sleep"], &[], &["tcpSocket"]);
+    node.fields(&["exec", "httpGet", "sleep", "tcpSocket"], &[], &[]);
+    if node.get("tcpSocket").is_some() {
+        // K-559: Kubernetes accepts it, and no kubelet can run it.
+        node.error_at("tcpSocket", "cannot be run as a hook: use exec, httpGet or sleep");
+        return None;
+    }
     match (node.get("exec"), node.get("httpGet"), node.get("sleep")) {
         (Some(exec), None, None) => {
             let command = probe::command(&exec)?;

@@ -94,7 +94,6 @@ const POD_UNSUPPORTED: &[&str] = &[
     "shareProcessNamespace",
     "hostUsers",
     "overhead",
-    "os",
     "resourceClaims",
     "resources",
     "setHostnameAsFQDN",
@@ -115,6 +114,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
             "initContainers",
             "activeDeadlineSeconds",
             "readinessGates",
+            "os",
             "restartPolicy",
             "terminationGracePeriodSeconds",
             "volumes",
@@ -149,8 +149,9 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
     let namespace = meta.text_of("namespace").unwrap_or_else(|| "default".into());
     let grace_seconds = spec
         .get("terminationGracePeriodSeconds")
-        .and_then(|n| n.unsigned(0, i32::MAX as u32))
-        .unwrap_or(30);
+        // K-130: less than nothing is one second.
+        .and_then(|n| n.int(i64::MIN, i32::MAX.into()))
+        .map_or(30, |seconds| u32::try_from(seconds).unwrap_or(1));
     let fs_group = spec
         .get("securityContext")
         .and_then(|s| s.get("fsGroup"))
@@ -171,7 +172,8 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
             .filter_map(|n| read(n, security.as_ref(), fs_group, &volumes))
             .collect()
     };
-    let init_containers = read(&spec.list_of("initContainers", 64), init_container);
+    let init_nodes = spec.list_of("initContainers", 64);
+    let init_containers = read(&init_nodes, init_container);
     let containers = read(&nodes, container);
     unique(
         &spec,
@@ -206,6 +208,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
             ));
         }
     }
+    os(&spec, &nodes, &init_nodes);
     let all = init_containers.iter().chain(&containers);
     if all.map(|c| c.env.len()).sum::<usize>() > 4096 {
         spec.error("more than 4096 environment entries");
@@ -265,6 +268,24 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         secrets: BTreeMap::new(),
         secret_classes: BTreeMap::new(),
     })
+}
+
+/// `os`; signals have names only where the system is named (K-150).
+fn os(spec: &Node<'_>, containers: &[Node<'_>], init_containers: &[Node<'_>]) {
+    let os = spec.get("os");
+    if let Some(os) = &os {
+        os.fields(&["name"], &[], &[]);
+        if os.required("name").is_some_and(|name| name != "linux") {
+            os.error_at("name", "must be linux: nothing else runs in an enclave");
+        }
+        return;
+    }
+    for container in init_containers.iter().chain(containers) {
+        let lifecycle = container.get("lifecycle");
+        if let Some(signal) = lifecycle.and_then(|lifecycle| lifecycle.get("stopSignal")) {
+            signal.error("needs spec.os.name: add `os: {name: linux}` to the Pod's spec");
+        }
+    }
 }
 
 pub(crate) fn unique(node: &Node<'_>, field: &str, what: &str, names: impl Iterator<Item = String>) {

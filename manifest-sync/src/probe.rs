@@ -51,17 +51,35 @@ pub enum ProbeHandler {
         /// The port.
         port: PortRef,
     },
+    /// What the gRPC health service says (K-265).
+    Grpc {
+        /// The port.
+        port: u16,
+        /// Of which service, default `""`: of the server.
+        service: String,
+    },
 }
 
 /// One HTTP request to the Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpGet {
+    /// The scheme, default `HTTP`.
+    pub scheme: Scheme,
     /// The port.
     pub port: PortRef,
-    /// Path and query, default `/`.
+    /// Path and query as written, default `/` (K-262).
     pub path: String,
     /// `httpHeaders`, in order.
     pub headers: Vec<(String, String)>,
+}
+
+/// `scheme` of an HTTP request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// In clear.
+    Http,
+    /// Through TLS; the certificate is not verified.
+    Https,
 }
 
 /// A port as a probe names it (K-263).
@@ -97,6 +115,7 @@ fn probe(node: &Node<'_>, kind: Kind) -> Option<ProbePlan> {
             "exec",
             "httpGet",
             "tcpSocket",
+            "grpc",
             "initialDelaySeconds",
             "timeoutSeconds",
             "periodSeconds",
@@ -105,7 +124,7 @@ fn probe(node: &Node<'_>, kind: Kind) -> Option<ProbePlan> {
             "terminationGracePeriodSeconds",
         ],
         &[],
-        &["grpc"],
+        &[],
     );
     // An explicit 0 is the same as nothing (K-230).
     let number = |field: &str, default: u32| {
@@ -134,20 +153,32 @@ fn probe(node: &Node<'_>, kind: Kind) -> Option<ProbePlan> {
 }
 
 fn handler(node: &Node<'_>) -> Option<ProbeHandler> {
-    match (node.get("exec"), node.get("httpGet"), node.get("tcpSocket")) {
-        (Some(exec), None, None) => {
+    let get = |field| node.get(field);
+    match (get("exec"), get("httpGet"), get("tcpSocket"), get("grpc")) {
+        (Some(exec), None, None, None) => {
             let command = command(&exec)?;
             Some(ProbeHandler::Exec { command })
         }
-        (None, Some(get), None) => http_get(&get).map(ProbeHandler::HttpGet),
-        (None, None, Some(socket)) => {
+        (None, Some(get), None, None) => http_get(&get).map(ProbeHandler::HttpGet),
+        (None, None, Some(socket), None) => {
             socket.fields(&["port", "host"], &[], &[]);
             host(&socket);
             let port = port(&socket)?;
             Some(ProbeHandler::TcpSocket { port })
         }
+        (None, None, None, Some(grpc)) => {
+            grpc.fields(&["port", "service"], &[], &[]);
+            let Some(port) = grpc.get("port") else {
+                grpc.error_at("port", "is required");
+                return None;
+            };
+            Some(ProbeHandler::Grpc {
+                port: u16::try_from(port.int(1, 65535)?).ok()?,
+                service: grpc.text_of("service").unwrap_or_default(),
+            })
+        }
         _ => {
-            node.error("expected exactly one of exec, httpGet and tcpSocket");
+            node.error("expected exactly one of exec, httpGet, tcpSocket and grpc");
             None
         }
     }
@@ -168,28 +199,24 @@ pub(crate) fn command(exec: &Node<'_>) -> Option<Vec<String>> {
 pub(crate) fn http_get(node: &Node<'_>) -> Option<HttpGet> {
     node.fields(&["path", "port", "host", "scheme", "httpHeaders"], &[], &[]);
     host(node);
-    match node.text_of("scheme").as_deref() {
-        None | Some("" | "HTTP") => {}
-        Some("HTTPS") => node.error_at("scheme", "HTTPS is not supported by this release: use HTTP"),
-        Some(_) => node.error_at("scheme", "must be HTTP"),
-    }
+    let scheme = match node.text_of("scheme").as_deref() {
+        None | Some("" | "HTTP") => Scheme::Http,
+        Some("HTTPS") => Scheme::Https,
+        Some(_) => {
+            node.error_at("scheme", "must be HTTP or HTTPS");
+            Scheme::Http
+        }
+    };
     let path = node.text_of("path").filter(|path| !path.is_empty());
-    let path = path.unwrap_or_else(|| "/".to_owned());
-    if path.chars().any(|c| c.is_control() || c == ' ') {
-        node.error_at("path", "must not contain blanks or control characters");
-    }
     let headers = node
         .list_of("httpHeaders", MAX_HEADERS)
         .iter()
         .filter_map(header)
         .collect();
     Some(HttpGet {
+        scheme,
         port: port(node)?,
-        path: if path.starts_with('/') {
-            path
-        } else {
-            format!("/{path}")
-        },
+        path: path.unwrap_or_else(|| "/".to_owned()),
         headers,
     })
 }

@@ -377,8 +377,8 @@ fn probes_are_validated_as_kubernetes_does() {
         ),
         (
             "readinessProbe",
-            json!({"httpGet": {"port": 1, "scheme": "HTTPS"}}),
-            "not supported",
+            json!({"httpGet": {"port": 1, "scheme": "FTP"}}),
+            "must be HTTP or HTTPS",
         ),
         (
             "readinessProbe",
@@ -405,13 +405,78 @@ fn hooks_are_validated_as_kubernetes_does() {
         ),
         (
             json!({"preStop": {"tcpSocket": {"port": 80}}}),
-            "preStop.tcpSocket",
+            "preStop.tcpSocket: cannot be run",
         ),
         (json!({"preStop": {"sleep": {}}}), "preStop.sleep.seconds"),
         (json!({"preStop": {"exec": {}}}), "preStop.exec.command"),
-        (json!({"stopSignal": "SIGUSR1"}), "lifecycle.stopSignal"),
+        (
+            json!({"stopSignal": "SIGUSR1"}),
+            "lifecycle.stopSignal: needs spec.os.name",
+        ),
+        (json!({"stopSignal": "USR1"}), "lifecycle.stopSignal: must be"),
         (sleep(31), "longer than terminationGracePeriodSeconds"),
     ] {
         refused(&with("/spec/containers/0/lifecycle", lifecycle), &[words]);
     }
+}
+
+#[test]
+fn lc_094_a_stop_signal_needs_the_name_of_the_system() {
+    let signal = json!({"stopSignal": "SIGTERM"});
+    let mut named = pod();
+    named["spec"]["os"] = json!({"name": "linux"});
+    named["spec"]["containers"][0]["lifecycle"] = signal.clone();
+    let (plan, _) = accepted(&list(&[named]));
+    let stop_signal = plan.containers[0].hooks.stop_signal.as_deref();
+    assert_eq!(stop_signal, Some("SIGTERM"));
+    refused(
+        &with("/spec/containers/0/lifecycle", signal),
+        &["spec.containers[0].lifecycle.stopSignal: needs spec.os.name"],
+    );
+    refused(&with("/spec/os", json!({"name": "windows"})), &["spec.os.name"]);
+}
+
+#[test]
+fn lc_085_a_negative_grace_period_is_one_second() {
+    let grace = |seconds: i64| {
+        let (plan, _) = accepted(&with("/spec/terminationGracePeriodSeconds", json!(seconds)));
+        plan.grace_seconds
+    };
+    assert_eq!([-1, i64::MIN, 0, 7].map(grace), [1, 1, 0, 7]);
+}
+
+#[test]
+fn grpc_probes_are_validated_as_kubernetes_does() {
+    let (plan, _) = accepted(&with(
+        "/spec/containers/0/livenessProbe",
+        json!({"grpc": {"port": 5000}}),
+    ));
+    let handler = plan.containers[0]
+        .probes
+        .liveness
+        .as_ref()
+        .map(|probe| &probe.handler);
+    let expected = ProbeHandler::Grpc {
+        port: 5000,
+        service: String::new(),
+    };
+    assert_eq!(handler, Some(&expected));
+    for (probe, words) in [
+        (json!({"grpc": {}}), "grpc.port: is required"),
+        (json!({"grpc": {"port": "web"}}), "grpc.port: expected an integer"),
+        (
+            json!({"grpc": {"port": 1}, "exec": {"command": ["true"]}}),
+            "exactly one",
+        ),
+    ] {
+        refused(&with("/spec/containers/0/livenessProbe", probe), &[words]);
+    }
+    // K-226.
+    refused(
+        &with(
+            "/spec/containers/0/lifecycle",
+            json!({"preStop": {"grpc": {"port": 1}}}),
+        ),
+        &["unknown field"],
+    );
 }

@@ -52,6 +52,27 @@ fn main() {
             forever();
         }
         ["hang-with-child", "child-of", _word] => forever(),
+        ["leave-behind", word, code] => {
+            Command::new("/guest").args(["escape", word]).spawn().expect("a child");
+            std::process::exit(code.parse().expect("a code"));
+        }
+        ["hang-and-fork", count, word] => hang_and_fork(count.parse().expect("a number"), word),
+        ["escape", word, "twice"] => {
+            // SAFETY: a system call without arguments.
+            unsafe { setsid() };
+            Command::new("/guest").args(["escape", word]).spawn().expect("a child");
+        }
+        ["escape", _word] => {
+            // SAFETY: a system call without arguments.
+            unsafe { setsid() };
+            forever();
+        }
+        ["watch-for", word] => watch_for(word),
+        ["wait-lines", path, count] => wait_lines(path, count.parse().expect("a number")),
+        ["on-signal", milliseconds, code] => {
+            on_signal(milliseconds.parse().expect("a number"), code.parse().expect("a code"));
+        }
+        ["grpc", port] => grpc(port.parse().expect("a port")),
         ["append", path, text] => append(path, text),
         ["append-and-fail", path, text] => {
             append(path, text);
@@ -91,7 +112,119 @@ fn healthy_for(milliseconds: u64, path: &str) {
     forever();
 }
 
-/// Answers `/redirect` with a way to `/`, `/elsewhere` with a way out, `/broken` with 500, and everything else with 200.
+unsafe extern "C" {
+    fn setsid() -> i32;
+    fn signal(number: i32, handler: usize) -> usize;
+}
+
+/// Hangs, after having started so many processes that leave its group and session, and whose parents end.
+fn hang_and_fork(count: usize, word: &str) {
+    for _ in 0..count {
+        // Too many is what is wanted.
+        let _ = Command::new("/guest").args(["escape", word, "twice"]).spawn();
+    }
+    forever();
+}
+
+/// Says how many other processes have this word among their arguments, whenever that changes.
+fn watch_for(word: &str) {
+    let mut last = None;
+    loop {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let others = entries.filter(|entry| entry.file_name() != "1");
+        let commands = others.map(|entry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
+        let has_word = |command: &Vec<u8>| command.split(|byte| *byte == 0).any(|part| part == word.as_bytes());
+        let count = Some(commands.filter(has_word).count());
+        if count != last {
+            println!("seen {}", count.unwrap_or_default());
+            last = count;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits until a file has so many lines.
+fn wait_lines(path: &str, count: usize) {
+    while std::fs::read_to_string(path).unwrap_or_default().lines().count() < count {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!("{count} lines");
+    forever();
+}
+
+/// The last signal that came.
+static SIGNAL: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
+
+extern "C" fn note(number: i32) {
+    SIGNAL.store(number, std::sync::atomic::Ordering::SeqCst);
+}
+
+/// Waits for SIGTERM, SIGUSR1 or SIGRTMIN+3, says which, and ends after a while.
+fn on_signal(milliseconds: u64, code: i32) {
+    for number in [15, 10, 37] {
+        // SAFETY: the handler stores one number.
+        unsafe { signal(number, note as *const () as usize) };
+    }
+    println!("ready");
+    let number = loop {
+        match SIGNAL.load(std::sync::atomic::Ordering::SeqCst) {
+            0 => std::thread::sleep(Duration::from_millis(10)),
+            number => break number,
+        }
+    };
+    println!("signal {number}");
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    println!("handled {number}");
+    std::process::exit(code);
+}
+
+/// A gRPC health server that serves, without reading what is asked: settings, acknowledgement, and when the request is
+/// over (its data frame ends the stream), headers, `{status: SERVING}` and trailers.
+fn grpc(port: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
+    println!("ready");
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else { continue };
+        let mut preface = [0; 24];
+        let served = stream.read_exact(&mut preface).and_then(|()| serve_health(&mut stream));
+        println!("served: {}", outcome(served));
+    }
+}
+
+fn serve_health(stream: &mut std::net::TcpStream) -> std::io::Result<()> {
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream];
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+    fn literal(name: &str, value: &str) -> Vec<u8> {
+        let mut bytes = vec![0, name.len() as u8];
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.push(value.len() as u8);
+        bytes.extend_from_slice(value.as_bytes());
+        bytes
+    }
+    stream.write_all(&frame(4, 0, 0, &[]))?;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head)?;
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        stream.read_exact(&mut payload)?;
+        match (head[3], head[4]) {
+            (4, 0) => stream.write_all(&frame(4, 1, 0, &[]))?,
+            (0, 1) => break,
+            _ => {}
+        }
+    }
+    let headers = [&[0x88][..], &literal("content-type", "application/grpc")].concat();
+    stream.write_all(&frame(1, 4, 1, &headers))?;
+    stream.write_all(&frame(0, 0, 1, &[0, 0, 0, 0, 2, 8, 1]))?;
+    stream.write_all(&frame(1, 5, 1, &literal("grpc-status", "0")))?;
+    // The client says goodbye.
+    stream.read_to_end(&mut Vec::new()).map(drop)
+}
+
+/// Answers `/redirect` with a way to `/`, `/redirect-broken` with one to `/broken`, `/elsewhere` with a way out, `/broken` with 500, and everything else with 200.
 fn http(port: u16) {
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
     println!("ready");
@@ -106,6 +239,7 @@ fn http(port: u16) {
         println!("asked: {}", head.replace("\r\n", " | "));
         let answer = match head.split(' ').nth(1) {
             Some("/redirect") => "302 Found\r\nLocation: /",
+            Some("/redirect-broken") => "302 Found\r\nLocation: /broken",
             Some("/elsewhere") => "302 Found\r\nLocation: http://0.0.0.0/",
             Some("/broken") => "500 Broken",
             _ => "200 OK",

@@ -39,7 +39,7 @@ fn manifests_that_cannot_run_are_refused_with_the_path_of_every_mistake() {
     );
     assert!(kind.contains("Deployment"), "{kind}");
     let mut bad = guest("app", &["sleep"]);
-    bad["livenessProbe"] = json!({"grpc": {"port": 1, "service": "x"}});
+    bad["livenessProbe"] = json!({"grpc": {"port": "web", "service": "x"}});
     bad["imagePullPolice"] = json!("Always");
     let fields = refused(
         &product,

@@ -75,6 +75,11 @@ fn become_process(spec: OwnedFd, report: &mut Option<OwnedFd>) -> Result<std::co
         // Whoever gives up on it kills the process that waits for it.
         sys::join::die_with_parent().at(Stage::Join, "parent-death signal")?;
     }
+    if spec.join.is_some() && spec.cgroup.is_none() {
+        // No cgroup holds what the command starts: somebody has to stay its ancestor. It is what the command is, so
+        // that the container gains nothing by reaching it.
+        sys::descendant::leave_adopter(|| let_go(report)).at(Stage::Join, "adopter")?;
+    }
     if spec.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().at(Stage::Capabilities, "no_new_privs")?;
     }
@@ -112,15 +117,17 @@ fn enter_container(number: i32, spec: &ChildSpec, report: &mut Option<OwnedFd>) 
     // The container's processes can see this one from now on, and must not reach into it or its executable
     // (CVE-2016-9962, CVE-2019-5736). exec takes it back.
     nix::sys::prctl::set_dumpable(false).at(Stage::Join, "not dumpable")?;
-    let release = || {
-        *report = None;
-        // Its output is over when the program's is.
-        sys::fd::close_standard();
-    };
-    sys::join::enter_pid_namespace(&pidfd, release).at(Stage::Join, "PID namespace")?;
+    sys::join::enter_pid_namespace(&pidfd, || let_go(report)).at(Stage::Join, "PID namespace")?;
     // The process that waits stays out of the container's cgroup, which goes with the container.
     join_cgroup(spec)?;
     sys::join::enter_namespaces(&pidfd).at(Stage::Join, "mount namespace")
+}
+
+/// A process that only waits for another.
+fn let_go(report: &mut Option<OwnedFd>) {
+    *report = None;
+    // Its output is over when the program's is.
+    sys::fd::close_standard();
 }
 
 fn set_limits(spec: &ChildSpec) -> Result<(), Failure> {

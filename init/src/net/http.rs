@@ -1,31 +1,29 @@
-//! HTTP probes (K-259 to K-262): one request to the Pod, redirects within it, and what the answer means. What the
-//! container says is hostile: everything is bounded, and the caller bounds the time.
+//! HTTP probes and hooks (K-225, K-259 to K-262): one request to the Pod, redirects within it, and what the answer means.
+//! What the container says is hostile: everything is bounded, and the caller bounds the time.
 
 use std::io;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::message::{NetAnswer, Purpose};
+use super::message::{NetAnswer, Purpose, Scheme};
+use super::tls::{self, Refusal};
+use super::url::{Redirect, Target};
 
-/// Most of an answer's head. Go takes a megabyte; a probe needs a status line and a few headers.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Most of an answer's head. Go takes a megabyte; a probe needs a status line and a few headers. A head that comes byte by
+/// byte is parsed anew with each, so this also bounds the work.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// Interim answers before the real one.
+const MAX_INTERIM: usize = 16;
 const MAX_HEADERS: usize = 128;
 /// K-261: most of an answer's body that is waited for.
 const MAX_BODY_BYTES: usize = 10 * 1024;
-/// K-260.
-const MAX_REDIRECTS: usize = 10;
+/// K-260, as Go counts: the first request is one of them.
+const MAX_REQUESTS: usize = 10;
 /// K-225, K-261; a server may want to know who asks.
-const PROBE_AGENT: &str = "kube-probe/1.36";
+pub(super) const PROBE_AGENT: &str = "kube-probe/1.36";
 const HOOK_AGENT: &str = "kube-lifecycle/1.36";
 /// The Pod's own address, which is what a probe's URL names.
-const HOST: &str = "127.0.0.1";
-
-/// Where a request goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Target {
-    port: u16,
-    path: String,
-}
+pub(super) const HOST: &str = "127.0.0.1";
 
 /// What counts of an answer.
 struct Response {
@@ -34,44 +32,75 @@ struct Response {
     body: Vec<u8>,
 }
 
-/// Where a redirect leads.
-#[derive(Debug, PartialEq, Eq)]
-enum Redirect {
-    Follow(Target),
-    /// To somewhere else, which is not followed.
-    Elsewhere,
+/// Why there is no answer.
+#[derive(Debug)]
+enum Failed {
+    /// The server of an `https` target speaks HTTP in clear.
+    Plain,
+    Broken(io::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl Failed {
+    /// In the words of Go's client, since people know them.
+    fn words(&self) -> String {
+        match self {
+            Self::Plain => "http: server gave HTTP response to HTTPS client".to_owned(),
+            Self::Broken(error) if error.kind() == io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
+            Self::Broken(error) => error.to_string(),
+        }
+    }
 }
 
 /// Asks, follows, judges.
-pub(super) async fn probe(
-    port: u16,
-    path: String,
-    headers: &[(String, String)],
-    purpose: Purpose,
-) -> NetAnswer {
-    let url = format!("http://{HOST}:{port}{path}");
-    let failure = |what: String| NetAnswer::Failure {
-        output: format!("Get \"{url}\": {what}"),
-    };
-    let mut target = Target { port, path };
-    for _ in 0..=MAX_REDIRECTS {
+pub(super) async fn probe(first: Target, headers: &[(String, String)], purpose: Purpose) -> NetAnswer {
+    let mut target = first.clone();
+    for _ in 0..MAX_REQUESTS {
         let response = match request(&target, headers, purpose).await {
             Ok(response) => response,
-            Err(error) => return failure(error.to_string()),
+            Err(Failed::Plain) if purpose == Purpose::Hook && first.scheme == Scheme::Https => {
+                return fall_back(first, headers).await;
+            }
+            Err(failed) => {
+                return NetAnswer::failure(format!("Get \"{}\": {}", target.url(), failed.words()));
+            }
         };
-        match response
-            .location
-            .as_deref()
-            .filter(|_| is_redirect(response.status))
-        {
-            Some(location) => match redirect(&target, location) {
+        let location = response.location.as_deref();
+        match location.filter(|_| is_redirect(response.status)) {
+            Some(location) => match target.redirect(location) {
                 Redirect::Follow(next) => target = next,
                 Redirect::Elsewhere => return judge(&response, purpose),
             },
             None => return judge(&response, purpose),
         }
     }
-    failure(format!("stopped after {MAX_REDIRECTS} redirects"))
+    let url = target.url();
+    NetAnswer::failure(format!("Get \"{url}\": stopped after {MAX_REQUESTS} redirects"))
+}
+
+/// K-225: an HTTPS hook whose server has no TLS is asked in clear, without its credentials.
+async fn fall_back(https: Target, headers: &[(String, String)]) -> NetAnswer {
+    let headers: Vec<(String, String)> = headers
+        .iter()
+        .filter(|(name, _)| !name.eq_ignore_ascii_case("authorization"))
+        .cloned()
+        .collect();
+    let url = https.url();
+    let port = https.port;
+    let plain = Target {
+        scheme: Scheme::Http,
+        ..https
+    };
+    match Box::pin(probe(plain, &headers, Purpose::Hook)).await {
+        NetAnswer::Success {} => NetAnswer::FellBack { port },
+        // The first error is the one that is told.
+        _ => NetAnswer::failure(format!("Get \"{url}\": {}", Failed::Plain.words())),
+    }
 }
 
 /// K-259, K-260.
@@ -86,9 +115,7 @@ fn judge(response: &Response, purpose: Purpose) -> NetAnswer {
                 output: body.into_owned(),
             }
         }
-        status => NetAnswer::Failure {
-            output: format!("HTTP probe failed with statuscode: {status}"),
-        },
+        status => NetAnswer::failure(format!("HTTP probe failed with statuscode: {status}")),
     }
 }
 
@@ -97,50 +124,29 @@ fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
-fn redirect(from: &Target, location: &str) -> Redirect {
-    let location = location.split('#').next().unwrap_or_default();
-    let target = |port, path: &str| {
-        let path = if path.starts_with('/') {
-            path.to_owned()
-        } else {
-            format!("/{path}")
-        };
-        Redirect::Follow(Target { port, path })
-    };
-    let same_scheme = location.strip_prefix("http:").unwrap_or(location);
-    if let Some(rest) = same_scheme.strip_prefix("//") {
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
-        return match port.parse() {
-            Ok(port) if host == HOST => target(port, path),
-            _ => Redirect::Elsewhere,
-        };
-    }
-    // Another scheme; a colon further back belongs to the path.
-    let before_path = location.split(['/', '?']).next().unwrap_or_default();
-    if before_path.contains(':') {
-        return Redirect::Elsewhere;
-    }
-    let path = from.path.split('?').next().unwrap_or_default();
-    if location.starts_with('/') {
-        target(from.port, location)
-    } else if location.is_empty() || location.starts_with('?') {
-        target(from.port, &format!("{path}{location}"))
-    } else {
-        let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-        target(from.port, &format!("{directory}/{location}"))
-    }
-}
-
-async fn request(target: &Target, headers: &[(String, String)], purpose: Purpose) -> io::Result<Response> {
-    let mut stream = super::connect(target.port).await.map_err(|error| {
+async fn request(
+    target: &Target,
+    headers: &[(String, String)],
+    purpose: Purpose,
+) -> Result<Response, Failed> {
+    let stream = super::connect(target.port).await.map_err(|error| {
         let words = super::probe::words(&error);
         io::Error::other(format!("dial tcp {HOST}:{}: {words}", target.port))
     })?;
-    stream
-        .write_all(head(target, headers, purpose).as_bytes())
-        .await?;
+    let head = head(target, headers, purpose);
+    match target.scheme {
+        Scheme::Http => Ok(exchange(stream, &head).await?),
+        Scheme::Https => match tls::wrap(stream).await {
+            Ok(stream) => Ok(exchange(stream, &head).await?),
+            Err(Refusal::Plain) => Err(Failed::Plain),
+            Err(Refusal::Failed(error)) => Err(Failed::Broken(error)),
+        },
+    }
+}
+
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, head: &str) -> io::Result<Response> {
+    stream.write_all(head.as_bytes()).await?;
+    stream.flush().await?;
     read_response(&mut stream).await
 }
 
@@ -153,7 +159,10 @@ fn head(target: &Target, headers: &[(String, String)], purpose: Purpose) -> Stri
     };
     let mut text = format!("GET {} HTTP/1.1\r\n", target.path);
     let host = given("host").next_back().map(|(_, value)| value.clone());
-    let host = host.unwrap_or_else(|| format!("{HOST}:{}", target.port));
+    let host = host.unwrap_or_else(|| match target.port {
+        port if port == target.scheme.default_port() => HOST.to_owned(),
+        port => format!("{HOST}:{port}"),
+    });
     text.push_str(&format!("Host: {host}\r\n"));
     if given("user-agent").next().is_none() {
         let agent = match purpose {
@@ -179,9 +188,10 @@ fn head(target: &Target, headers: &[(String, String)], purpose: Purpose) -> Stri
     text
 }
 
-async fn read_response(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<Response> {
+async fn read_response(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Response> {
     let malformed = |what: &str| io::Error::other(format!("malformed HTTP response: {what}"));
     let mut bytes = Vec::new();
+    let mut interim = 0;
     loop {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
@@ -193,6 +203,10 @@ async fn read_response(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::
             if (100..200).contains(&status) && status != 101 {
                 // An interim answer (RFC 9110, 15.2): the real one follows.
                 bytes.drain(..end);
+                interim += 1;
+                if interim > MAX_INTERIM {
+                    return Err(malformed("too many interim answers"));
+                }
                 continue;
             }
             let header = |name: &str| {
@@ -226,7 +240,7 @@ async fn read_response(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::
 
 /// As much of the body as counts: to its length, its last chunk, its end, or the bound.
 async fn read_body(
-    stream: &mut (impl tokio::io::AsyncRead + Unpin),
+    stream: &mut (impl AsyncRead + Unpin),
     body: &mut Vec<u8>,
     length: Option<usize>,
 ) -> io::Result<()> {
@@ -241,98 +255,4 @@ async fn read_body(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> io::Result<Response> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
-        let mut bytes = text.as_bytes();
-        runtime.expect("a runtime").block_on(read_response(&mut bytes))
-    }
-
-    #[test]
-    fn statuses_mean_what_they_mean_to_a_kubelet() {
-        for (status, expected) in [
-            (200, NetAnswer::Success {}),
-            (204, NetAnswer::Success {}),
-            (
-                404,
-                NetAnswer::Failure {
-                    output: "HTTP probe failed with statuscode: 404".to_owned(),
-                },
-            ),
-        ] {
-            let text = format!("HTTP/1.1 {status} Whatever\r\nContent-Length: 0\r\n\r\n");
-            assert_eq!(judge(&read(&text).expect("a response"), Purpose::Probe), expected);
-        }
-        let moved =
-            read("HTTP/1.1 302 Found\r\nLocation: http://0.0.0.0/\r\n\r\nGo away").expect("a response");
-        assert_eq!(moved.location.as_deref(), Some("http://0.0.0.0/"));
-        assert!(
-            matches!(judge(&moved, Purpose::Probe), NetAnswer::Warning { output, .. } if output == "Go away")
-        );
-    }
-
-    #[test]
-    fn interim_answers_are_skipped_and_nonsense_is_refused() {
-        let text =
-            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nmore";
-        assert_eq!(read(text).expect("a response").status, 200);
-        assert!(read("SSH-2.0-OpenSSH\r\n").is_err());
-        assert!(read("HTTP/1.1 200 OK\r\nContent-").is_err());
-        let endless = format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(2 * MAX_HEAD_BYTES));
-        assert!(read(&endless).is_err());
-    }
-
-    #[test]
-    fn redirects_stay_at_the_pod() {
-        let from = Target {
-            port: 8080,
-            path: "/a/b?c=d".to_owned(),
-        };
-        let follow = |port, path: &str| {
-            Redirect::Follow(Target {
-                port,
-                path: path.to_owned(),
-            })
-        };
-        for (location, expected) in [
-            ("/healthz", follow(8080, "/healthz")),
-            ("x?y#z", follow(8080, "/a/x?y")),
-            ("?e=f", follow(8080, "/a/b?e=f")),
-            ("http://127.0.0.1:9090/z", follow(9090, "/z")),
-            ("http://127.0.0.1", follow(80, "/")),
-            ("http://0.0.0.0/", Redirect::Elsewhere),
-            ("//example.org/", Redirect::Elsewhere),
-            ("https://127.0.0.1/", Redirect::Elsewhere),
-            ("http://127.0.0.1.example.org/", Redirect::Elsewhere),
-        ] {
-            assert_eq!(redirect(&from, location), expected, "{location}");
-        }
-    }
-
-    #[test]
-    fn headers_of_the_probe_replace_ours() {
-        let target = Target {
-            port: 80,
-            path: "/x".to_owned(),
-        };
-        let given = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(
-            head(&target, &[], Purpose::Probe),
-            "GET /x HTTP/1.1\r\nHost: 127.0.0.1:80\r\nUser-Agent: kube-probe/1.36\r\nAccept: */*\r\n\
-             Connection: close\r\n\r\n"
-        );
-        let headers = [
-            given("Host", "web"),
-            given("accept", ""),
-            given("X-A", "1"),
-            given("X-A", "2"),
-            given("User-Agent", "me"),
-        ];
-        assert_eq!(
-            head(&target, &headers, Purpose::Probe),
-            "GET /x HTTP/1.1\r\nHost: web\r\nX-A: 1\r\nX-A: 2\r\nUser-Agent: me\r\nConnection: close\r\n\r\n"
-        );
-    }
-}
+mod tests;

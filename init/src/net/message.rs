@@ -22,6 +22,11 @@ pub(crate) enum ToNet {
         /// What to ask.
         probe: NetProbe,
     },
+    /// Nobody waits for this answer any more.
+    Forget {
+        /// Of the question.
+        number: u64,
+    },
 }
 
 /// A probe over the network.
@@ -36,9 +41,11 @@ pub(crate) enum NetProbe {
     },
     /// An HTTP request.
     Get {
+        /// Whether through TLS.
+        scheme: Scheme,
         /// The port.
         port: u16,
-        /// Path and query.
+        /// Path and query, as they go onto the wire.
         path: String,
         /// Headers, in order.
         headers: Vec<(String, String)>,
@@ -47,6 +54,24 @@ pub(crate) enum NetProbe {
         /// What it is for.
         purpose: Purpose,
     },
+    /// What the gRPC health service says (K-265).
+    Health {
+        /// The port.
+        port: u16,
+        /// Of which service; empty: of the server.
+        service: String,
+        /// Milliseconds that the answer may take.
+        timeout_ms: u64,
+    },
+}
+
+/// How an HTTP request travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Scheme {
+    /// In clear.
+    Http,
+    /// Through TLS, whatever the certificate says (K-261).
+    Https,
 }
 
 /// What an HTTP request is for.
@@ -70,11 +95,16 @@ pub(crate) enum FromNet {
     },
 }
 
-/// What came of a probe over the network.
+/// What came of a probe over the network. `said` is in our words, `output` in the container's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum NetAnswer {
     /// As wanted.
     Success {},
+    /// As wanted, but an HTTPS hook had to be asked again without TLS (K-526).
+    FellBack {
+        /// Which port.
+        port: u16,
+    },
     /// As wanted, with something that somebody should see.
     Warning {
         /// In our words.
@@ -85,6 +115,18 @@ pub(crate) enum NetAnswer {
     /// Not as wanted, or not in time.
     Failure {
         /// In our words.
+        said: String,
+        /// In the container's; mostly nothing.
         output: String,
     },
+}
+
+impl NetAnswer {
+    /// A failure of which the container says nothing.
+    pub(crate) fn failure(said: String) -> Self {
+        Self::Failure {
+            said,
+            output: String::new(),
+        }
+    }
 }

@@ -1,9 +1,13 @@
-//! The `net` base service: holds the data listener and relays ingress streams to the Pod's ports. It has its own uid
-//! and no capability; it parses stream headers and nothing else of the host's.
+//! The `net` base service: holds the data listener and relays ingress streams to the Pod's ports, and carries out probes
+//! and hooks over the network. It has its own uid and no capability; it parses stream headers and nothing else of the
+//! host's.
 
+mod grpc;
 mod http;
 pub(crate) mod message;
 mod probe;
+mod tls;
+mod url;
 
 use std::cell::RefCell;
 use std::io;
@@ -23,6 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::message::ToNet;
+use self::probe::Questions;
 use crate::handshakes::{Handshakes, Place};
 use crate::sys::fd;
 
@@ -90,6 +95,7 @@ fn serve() -> io::Result<()> {
 async fn listen_to_pid1(socket: OwnedFd, rules: &RefCell<Rules>) -> io::Result<()> {
     fd::set_nonblocking(&socket, true)?;
     let socket = Rc::new(fd::watch(socket)?);
+    let questions = Rc::new(Questions::default());
     let mut packet = vec![0; MAX_PACKET_BYTES];
     let mut notify = std::env::var(NOTIFY_FD)
         .ok()
@@ -105,9 +111,8 @@ async fn listen_to_pid1(socket: OwnedFd, rules: &RefCell<Rules>) -> io::Result<(
         match serde_json::from_slice(&packet[..count])? {
             ToNet::Session { key } => rules.borrow_mut().sessions = Some(Sessions::new(key, Takeover::Never)),
             ToNet::Pod { ports } => rules.borrow_mut().ports = ports,
-            ToNet::Probe { number, probe } => {
-                tokio::task::spawn_local(probe::carry_out(Rc::clone(&socket), number, probe));
-            }
+            ToNet::Probe { number, probe } => questions.ask(&socket, number, probe),
+            ToNet::Forget { number } => questions.forget(number),
         }
         if let Some(notify) = notify.take() {
             nix::unistd::write(&notify, b"1")?;

@@ -1,21 +1,47 @@
 //! Probes over the network: PID 1 says which, this process asks the Pod and says what came of it. It has no say in when
 //! or how often, and PID 1 reads no byte of an answer.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::message::{FromNet, NetAnswer, NetProbe};
-use super::{connect, http};
+use super::url::Target;
+use super::{connect, grpc, http};
 use crate::sys::fd;
 
-/// Carries out one probe and reports.
-pub(super) async fn carry_out(socket: Rc<AsyncFd<OwnedFd>>, number: u64, probe: NetProbe) {
-    let answer = ask(probe).await;
+/// What is being asked, by its number.
+#[derive(Default)]
+pub(super) struct Questions(RefCell<BTreeMap<u64, AbortHandle>>);
+
+impl Questions {
+    /// Asks, and reports to PID 1.
+    pub(super) fn ask(self: &Rc<Self>, socket: &Rc<AsyncFd<OwnedFd>>, number: u64, probe: NetProbe) {
+        let (questions, socket) = (Rc::clone(self), Rc::clone(socket));
+        let asking = tokio::task::spawn_local(async move {
+            let answer = ask(probe).await;
+            questions.0.borrow_mut().remove(&number);
+            report(&socket, number, answer).await;
+        });
+        self.0.borrow_mut().insert(number, asking.abort_handle());
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(super) fn forget(&self, number: u64) {
+        if let Some(asking) = self.0.borrow_mut().remove(&number) {
+            asking.abort();
+        }
+    }
+}
+
+async fn report(socket: &AsyncFd<OwnedFd>, number: u64, answer: NetAnswer) {
     let Ok(packet) = serde_json::to_vec(&FromNet::Probed { number, answer }) else {
         return;
     };
@@ -29,10 +55,9 @@ pub(super) async fn carry_out(socket: Rc<AsyncFd<OwnedFd>>, number: u64, probe: 
 }
 
 async fn ask(probe: NetProbe) -> NetAnswer {
-    let failure = |output: String| NetAnswer::Failure { output };
     match probe {
         NetProbe::Connect { port, timeout_ms } => {
-            let failed = |words: &str| failure(format!("dial tcp 127.0.0.1:{port}: {words}"));
+            let failed = |words: &str| NetAnswer::failure(format!("dial tcp 127.0.0.1:{port}: {words}"));
             match timeout(Duration::from_millis(timeout_ms), connect(port)).await {
                 Ok(Ok(_stream)) => NetAnswer::Success {},
                 Ok(Err(error)) => failed(&words(&error)),
@@ -40,23 +65,30 @@ async fn ask(probe: NetProbe) -> NetAnswer {
             }
         }
         NetProbe::Get {
+            scheme,
             port,
             path,
             headers,
             timeout_ms,
             purpose,
         } => {
-            let url = format!("http://127.0.0.1:{port}{path}");
+            let target = Target::new(scheme, port, &path);
+            let url = target.url();
             let asked = timeout(
                 Duration::from_millis(timeout_ms),
-                http::probe(port, path, &headers, purpose),
+                http::probe(target, &headers, purpose),
             );
             asked.await.unwrap_or_else(|_elapsed| {
-                failure(format!(
+                NetAnswer::failure(format!(
                     "Get \"{url}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
                 ))
             })
         }
+        NetProbe::Health {
+            port,
+            service,
+            timeout_ms,
+        } => grpc::probe(port, &service, timeout_ms).await,
     }
 }
 

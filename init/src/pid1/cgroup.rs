@@ -5,6 +5,7 @@
 //! ├── system               base services, unpack workers
 //! └── pod                  limits of the Pod
 //!     └── NAME-ATTEMPT     one instance of a container: its limits, its count of OOM kills
+//!         └── command-N    a command of a probe or hook in it, to be killed as a whole
 //! ```
 
 use std::fs::{self, File};
@@ -21,6 +22,8 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// Where base services and workers live.
 const SYSTEM: &str = "/sys/fs/cgroup/system";
 const POD: &str = "/sys/fs/cgroup/pod";
+/// How the names of commands' cgroups begin.
+const COMMAND: &str = "command-";
 /// What we need of the kernel.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// Processes and threads that a Pod cannot take from PID 1 and the base services. A kubelet keeps as many back as
@@ -100,10 +103,41 @@ impl Cgroups {
     pub(super) fn remove(&self, container: &str, attempt: u32) -> bool {
         let path = instance(container, attempt);
         let events = fs::read_to_string(path.join("memory.events")).unwrap_or_default();
+        remove_commands(&path);
         if let Err(error) = fs::remove_dir(&path) {
             log::warn!("cannot remove {}: {error}", path.display());
         }
         oom_kills(&events) > 0
+    }
+}
+
+/// Makes the cgroup of a command in a container, whose cgroup is `container`. It has no limits of its own.
+pub(super) fn create_command(container: &Path, number: u64) -> io::Result<PathBuf> {
+    // Of commands that had left somebody behind, and nobody is left now.
+    remove_commands(container);
+    let path = container.join(format!("{COMMAND}{number}"));
+    fs::create_dir(&path)?;
+    Ok(path)
+}
+
+/// Kills everything in the cgroup of a command (cgroup.kill of the kernel's cgroup-v2 document).
+pub(super) fn kill_command(path: &Path) {
+    if let Err(error) = write(path, &[("cgroup.kill", "1".to_owned())]) {
+        log::warn!("cannot kill a command: {error}");
+    }
+}
+
+/// Removes the cgroup of a command, unless it has left somebody behind: then it goes with the container.
+pub(super) fn remove_command(path: &Path) {
+    let _ = fs::remove_dir(path);
+}
+
+fn remove_commands(container: &Path) {
+    let entries = fs::read_dir(container).into_iter().flatten().flatten();
+    for entry in entries {
+        if entry.file_name().to_string_lossy().starts_with(COMMAND) {
+            remove_command(&entry.path());
+        }
     }
 }
 

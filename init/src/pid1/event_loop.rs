@@ -26,6 +26,7 @@ use tokio::sync::mpsc::{self, Sender};
 
 use super::boot::Booted;
 use super::cgroup::{self, Cgroups};
+use super::command::Commands;
 use super::control::{self, Connections};
 use super::exit::ExitCode;
 use super::finish::{Audience, Finish};
@@ -66,6 +67,7 @@ pub(super) struct Pid1 {
     pub(super) services: Services,
     pub(super) images: Images,
     pub(super) probes: Probes,
+    pub(super) commands: Commands,
     pub(super) logs: Rc<RefCell<LogStore>>,
     pub(super) log_streams: usize,
     pub(super) sessions: Sessions,
@@ -228,6 +230,7 @@ impl Pid1 {
             ),
             images: Images::new(surroundings, facts.clone()),
             probes: Probes::default(),
+            commands: Commands::default(),
             cgroups: booted.cgroups,
             policy: booted.policy,
             module: booted.module,
@@ -276,8 +279,8 @@ impl Pid1 {
             Input::Report(pid) => self.read_report(pid),
             Input::ServiceReady(pid) => self.service_ready(pid),
             Input::Net(FromNet::Probed { number, answer }) => self.net_answered(number, answer),
-            Input::Slept(question) => self.slept(question),
-            Input::ProbeLate(number) => self.probe_late(number),
+            Input::Slept(number) => self.slept(number),
+            Input::CommandLate(number) => self.command_late(number),
             Input::Worker(message) => {
                 let events = self.images.hear(message);
                 self.ask_for_blob();
@@ -324,7 +327,7 @@ impl Pid1 {
             Action::PullImage(unit) => self.pull(unit),
             Action::Spawn { unit, attempt } => vec![self.spawn(unit, attempt)],
             Action::Terminate(pid) => {
-                kill::signal(pid, &self.stop_signal(pid));
+                kill::signal(pid, self.stop_signal(pid));
                 Vec::new()
             }
             Action::Kill(pid) => {

@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use manifest_sync::link::{Stream, StreamHeader};
 use manifest_sync::protocol::enclave;
 
-use super::probe::Question;
 use crate::attestation::message::FromAttest;
 use crate::net::message::FromNet;
 use crate::unpack::message::FromWorker;
@@ -24,10 +23,10 @@ pub(crate) enum Input {
     ServiceReady(Pid),
     /// The `net` service spoke.
     Net(FromNet),
-    /// The command of a probe, by its number, has taken too long.
-    ProbeLate(u64),
-    /// A hook that sleeps has slept.
-    Slept(Question),
+    /// A command in a container, by its number, has taken too long.
+    CommandLate(u64),
+    /// A hook that sleeps, by its number, has slept.
+    Slept(u64),
     /// The unpack worker spoke.
     Worker(FromWorker),
     /// The `attest` service spoke, with a descriptor if it sent one.

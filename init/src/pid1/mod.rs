@@ -4,6 +4,7 @@
 mod attestation;
 mod boot;
 mod cgroup;
+mod command;
 mod container;
 mod control;
 mod event_loop;

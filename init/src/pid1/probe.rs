@@ -1,32 +1,23 @@
-//! Probes and hooks: those over the network are carried out by `net`, commands as processes in the container's
-//! namespaces. The command of a probe that takes too long is killed with its process group; whatever has left that group
-//! goes with the container, and so does a hook.
+//! Probes and hooks: what is asked of whom, and what the answers mean. Those over the network are carried out by `net`;
+//! commands are [`super::command`]'s. When a container's process ends, what was asked of it is forgotten: nobody waits
+//! for the answer, and its number may soon be another's.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::rc::Rc;
 use std::time::Duration;
 
-use cloister_init::supervisor::event::{Event, ExitStatus, HookKind, Pid, ProbeKind, ProbeOutcome};
+use cloister_init::supervisor::event::{Event, HookKind, Pid, ProbeKind, ProbeOutcome};
 use cloister_init::supervisor::unit::UnitId;
 use manifest_sync::expansion::expand;
 use manifest_sync::lifecycle::Hook;
 use manifest_sync::plan::{ContainerPlan, EnvValue};
-use manifest_sync::probe::{PortRef, ProbeHandler};
-use tokio::io::unix::AsyncFd;
+use manifest_sync::probe::{HttpGet, PortRef, ProbeHandler, Scheme};
+use manifest_sync::status::EventType::Warning;
 use tokio::task::AbortHandle;
 
-use super::event_loop::Pid1;
+use super::event_loop::{POD_IP, Pid1};
 use super::input::Input;
-use super::process::{self, FIRST_KEPT_FD, Outputs, ReportPipe};
-use crate::child::spec::ChildSpec;
-use crate::net::message::{NetAnswer, NetProbe, Purpose};
-use crate::sys::spawn::Namespaces;
-use crate::sys::{fd, join, kill};
+use crate::net::message::{self, NetAnswer, NetProbe, Purpose};
 
-/// K-256: what is kept of each output of a command; the rest is read and forgotten.
-const MAX_OUTPUT_BYTES: usize = 10 * 1024;
 /// What goes into an event: the API's bound of a message, less our own words.
 const MAX_TOLD_BYTES: usize = 960;
 /// K-211: a hook has no time limit. `net` wants a number; this one is longer than any grace period that people mean.
@@ -34,18 +25,20 @@ const HOOK_TIMEOUT_MS: u64 = 7 * 24 * 3_600_000;
 /// Instead of what a container says, where nothing of that may leave.
 const WITHHELD: &str = "(withheld: the trust policy does not say `allowClearLogs`)";
 
-/// What has been asked and not answered.
+/// What has been asked and not answered, but for commands.
 #[derive(Default)]
 pub(super) struct Probes {
     last: u64,
-    commands: BTreeMap<Pid, Command>,
     in_net: BTreeMap<u64, Question>,
+    /// Hooks that sleep, with their timers.
+    asleep: BTreeMap<u64, (Question, AbortHandle)>,
 }
 
 /// What an answer is about.
 #[derive(Debug, Clone)]
 pub(super) struct Question {
-    target: Pid,
+    /// Process of the instance that is asked.
+    pub(super) target: Pid,
     about: About,
 }
 
@@ -57,24 +50,6 @@ enum About {
         /// What failed, if it does (K-213).
         subject: String,
     },
-}
-
-/// A command that runs in a container.
-struct Command {
-    question: Question,
-    number: u64,
-    report: ReportPipe,
-    outputs: [Rc<Output>; 2],
-    timer: Option<AbortHandle>,
-    /// Set when it has taken too long: what is said then.
-    late: Option<String>,
-    late_words: String,
-}
-
-/// One output of a command.
-struct Output {
-    pipe: AsyncFd<OwnedFd>,
-    kept: RefCell<Vec<u8>>,
 }
 
 impl Pid1 {
@@ -117,22 +92,12 @@ impl Pid1 {
         };
         let started = match hook {
             Hook::Exec { command } => self.execute(command, None, question.clone()),
-            Hook::HttpGet(get) => resolve(&get.port, container).and_then(|port| {
-                let probe = NetProbe::Get {
-                    port,
-                    path: get.path,
-                    headers: get.headers,
-                    timeout_ms: HOOK_TIMEOUT_MS,
-                    purpose: Purpose::Hook,
-                };
-                self.ask_net(probe, question.clone())
-            }),
+            Hook::HttpGet(get) => {
+                let probe = request(&get, container, HOOK_TIMEOUT_MS, Purpose::Hook);
+                probe.and_then(|probe| self.ask_net(probe, question.clone()))
+            }
             Hook::Sleep { seconds } => {
-                let (facts, question) = (self.facts.clone(), question.clone());
-                tokio::task::spawn_local(async move {
-                    tokio::time::sleep(Duration::from_secs(seconds.into())).await;
-                    let _ = facts.send(Input::Slept(question)).await;
-                });
+                self.sleep(Duration::from_secs(seconds.into()), question.clone());
                 Ok(())
             }
         };
@@ -142,9 +107,23 @@ impl Pid1 {
         }
     }
 
+    fn sleep(&mut self, time: Duration, question: Question) {
+        self.probes.last += 1;
+        let number = self.probes.last;
+        let facts = self.facts.clone();
+        let timer = tokio::task::spawn_local(async move {
+            tokio::time::sleep(time).await;
+            let _ = facts.send(Input::Slept(number)).await;
+        });
+        let timer = timer.abort_handle();
+        self.probes.asleep.insert(number, (question, timer));
+    }
+
     /// A hook has slept.
-    pub(super) fn slept(&mut self, question: Question) {
-        self.step(question.answer(ProbeOutcome::Success));
+    pub(super) fn slept(&mut self, number: u64) {
+        if let Some((question, _)) = self.probes.asleep.remove(&number) {
+            self.step(question.answer(ProbeOutcome::Success));
+        }
     }
 
     fn ask(&mut self, unit: UnitId, kind: ProbeKind, question: Question) -> Result<(), String> {
@@ -156,23 +135,21 @@ impl Pid1 {
             ProbeKind::Readiness => &probes.readiness,
         };
         let plan = plan.as_ref().ok_or("no such probe")?.clone();
-        let port = |port: &PortRef| resolve(port, container);
         let timeout_ms = u64::from(plan.timeout_seconds) * 1000;
         let probe = match &plan.handler {
             ProbeHandler::Exec { command } => {
                 let argv = expanded(command, container);
                 return self.execute(argv, Some(plan.timeout_seconds), question);
             }
-            ProbeHandler::TcpSocket { port: number } => NetProbe::Connect {
-                port: port(number)?,
+            ProbeHandler::TcpSocket { port } => NetProbe::Connect {
+                port: resolve(port, container)?,
                 timeout_ms,
             },
-            ProbeHandler::HttpGet(get) => NetProbe::Get {
-                port: port(&get.port)?,
-                path: get.path.clone(),
-                headers: get.headers.clone(),
+            ProbeHandler::HttpGet(get) => request(get, container, timeout_ms, Purpose::Probe)?,
+            ProbeHandler::Grpc { port, service } => NetProbe::Health {
+                port: *port,
+                service: service.clone(),
                 timeout_ms,
-                purpose: Purpose::Probe,
             },
         };
         self.ask_net(probe, question)
@@ -195,10 +172,39 @@ impl Pid1 {
         };
         let outcome = match answer {
             NetAnswer::Success {} => ProbeOutcome::Success,
+            NetAnswer::FellBack { port } => {
+                // K-526.
+                let unit = self.children.get(&question.target).map(|child| child.unit);
+                let message = format!(
+                    "request to HTTPS lifecycle hook {POD_IP}:{port} got HTTP response, retry with HTTP succeeded"
+                );
+                self.emit(unit, Warning, "LifecycleHTTPFallback", message);
+                ProbeOutcome::Success
+            }
             NetAnswer::Warning { said, output } => ProbeOutcome::Warning(cut(&(said + &self.told(output)))),
-            NetAnswer::Failure { output } => ProbeOutcome::Failure(cut(&output)),
+            NetAnswer::Failure { said, output } => ProbeOutcome::Failure(cut(&(said + &self.told(output)))),
         };
         self.step(question.answer(outcome));
+    }
+
+    /// The process of a container has ended: what was asked of it is not answered any more.
+    pub(super) fn target_ended(&mut self, target: Pid) {
+        self.end_commands(target);
+        let Self { probes, services, .. } = self;
+        probes.in_net.retain(|number, question| {
+            let waits = question.target != target;
+            if !waits {
+                services.forget(*number);
+            }
+            waits
+        });
+        probes.asleep.retain(|_, (question, timer)| {
+            let waits = question.target != target;
+            if !waits {
+                timer.abort();
+            }
+            waits
+        });
     }
 
     /// `net` has ended: what it was asked is not answered any more.
@@ -209,73 +215,8 @@ impl Pid1 {
         self.step_all(answers.collect());
     }
 
-    fn execute(
-        &mut self,
-        argv: Vec<String>,
-        timeout_seconds: Option<u32>,
-        question: Question,
-    ) -> Result<(), String> {
-        let child = self
-            .children
-            .get(&question.target)
-            .ok_or("container not running")?;
-        let spec = child.spec.as_deref().ok_or("container not running")?;
-        let seconds = timeout_seconds.unwrap_or_default();
-        let late_words = format!("command timed out: {argv:?} timed out after {seconds}s");
-        let spec = spec.beside(argv, FIRST_KEPT_FD);
-        let (pid, report, outputs) = start(&spec, question.target).map_err(|error| error.to_string())?;
-        self.probes.last += 1;
-        let number = self.probes.last;
-        let facts = self.facts.clone();
-        let timer = timeout_seconds.map(|seconds| {
-            let timer = tokio::task::spawn_local(async move {
-                tokio::time::sleep(Duration::from_secs(seconds.into())).await;
-                let _ = facts.send(Input::ProbeLate(number)).await;
-            });
-            timer.abort_handle()
-        });
-        let command = Command {
-            question,
-            number,
-            report,
-            outputs,
-            timer,
-            late: None,
-            late_words,
-        };
-        self.probes.commands.insert(pid, command);
-        Ok(())
-    }
-
-    /// A command has taken too long.
-    pub(super) fn probe_late(&mut self, number: u64) {
-        let mut commands = self.probes.commands.iter_mut();
-        if let Some((pid, command)) = commands.find(|(_, command)| command.number == number) {
-            command.late = Some(std::mem::take(&mut command.late_words));
-            kill::kill_group(*pid);
-            // It may not have a group of its own yet.
-            kill::kill(*pid);
-        }
-    }
-
-    /// A process ended: the answer, if it was a command of a probe.
-    pub(super) fn probe_exited(&mut self, pid: Pid, status: ExitStatus) -> Option<Event> {
-        let command = self.probes.commands.remove(&pid)?;
-        command.timer.inspect(AbortHandle::abort);
-        let outcome = match (command.late, command.report.read(), status) {
-            (Some(late), _, _) => ProbeOutcome::Failure(cut(&late)),
-            (None, Some(report), _) => ProbeOutcome::Error(cut(&report.to_string())),
-            (None, None, ExitStatus::Code(0)) => ProbeOutcome::Success,
-            (None, None, _) => {
-                let texts = command.outputs.map(|output| output.text());
-                ProbeOutcome::Failure(cut(&self.told(texts.concat())))
-            }
-        };
-        Some(command.question.answer(outcome))
-    }
-
     /// What a container says leaves the enclave only where its logs may.
-    fn told(&self, output: String) -> String {
+    pub(super) fn told(&self, output: String) -> String {
         if self.policy.allow_clear_logs || output.is_empty() {
             output
         } else {
@@ -285,7 +226,11 @@ impl Pid1 {
 }
 
 impl Question {
-    fn answer(self, outcome: ProbeOutcome) -> Event {
+    pub(super) fn is_hook(&self) -> bool {
+        matches!(self.about, About::Hook { .. })
+    }
+
+    pub(super) fn answer(self, outcome: ProbeOutcome) -> Event {
         let pid = self.target;
         match self.about {
             About::Probe(kind) => Event::Probed { pid, kind, outcome },
@@ -302,59 +247,24 @@ impl Question {
     }
 }
 
-/// Starts a command in the namespaces of a container's process.
-fn start(spec: &ChildSpec, target: Pid) -> std::io::Result<(Pid, ReportPipe, [Rc<Output>; 2])> {
-    let pidfd = join::pidfd(target)?;
-    let (stdout, stdout_end) = fd::pipe()?;
-    let (stderr, stderr_end) = fd::pipe()?;
-    let outputs = [Output::watch(stdout)?, Output::watch(stderr)?];
-    let ends = Outputs {
-        stdout: &stdout_end,
-        stderr: &stderr_end,
-    };
-    let started = process::start(spec, Namespaces::Inherited, &ends, &[&pidfd])?;
-    Ok((started.pid, started.report, outputs))
-}
-
-impl Output {
-    fn watch(pipe: OwnedFd) -> std::io::Result<Rc<Self>> {
-        fd::set_nonblocking(&pipe, true)?;
-        let output = Rc::new(Self {
-            pipe: fd::watch(pipe)?,
-            kept: RefCell::default(),
-        });
-        tokio::task::spawn_local(Rc::clone(&output).drain());
-        Ok(output)
-    }
-
-    /// Reads until the end, so that a command is never blocked by us; one chunk each time the loop comes round.
-    async fn drain(self: Rc<Self>) {
-        while let Ok(mut ready) = self.pipe.readable().await {
-            match ready.try_io(|pipe| self.read(pipe.get_ref())) {
-                Ok(Ok(1..)) | Err(_) => {}
-                Ok(_) => return,
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
-    fn read(&self, pipe: &OwnedFd) -> std::io::Result<usize> {
-        let mut chunk = [0; 4096];
-        let count = nix::unistd::read(pipe.as_fd(), &mut chunk)?;
-        let mut kept = self.kept.borrow_mut();
-        let room = MAX_OUTPUT_BYTES.saturating_sub(kept.len());
-        kept.extend_from_slice(&chunk[..count.min(room)]);
-        Ok(count)
-    }
-
-    /// What was written before the command ended. Somebody that it has left behind may go on writing (K-258): that is
-    /// not waited for.
-    fn text(&self) -> String {
-        while self.kept.borrow().len() < MAX_OUTPUT_BYTES && matches!(self.read(self.pipe.get_ref()), Ok(1..))
-        {
-        }
-        String::from_utf8_lossy(&self.kept.borrow()).into_owned()
-    }
+/// An HTTP request of a probe or hook.
+fn request(
+    get: &HttpGet,
+    container: &ContainerPlan,
+    timeout_ms: u64,
+    purpose: Purpose,
+) -> Result<NetProbe, String> {
+    Ok(NetProbe::Get {
+        scheme: match get.scheme {
+            Scheme::Http => message::Scheme::Http,
+            Scheme::Https => message::Scheme::Https,
+        },
+        port: resolve(&get.port, container)?,
+        path: get.path.clone(),
+        headers: get.headers.clone(),
+        timeout_ms,
+        purpose,
+    })
 }
 
 /// Whether commands will be started in it.
@@ -397,6 +307,6 @@ fn resolve(port: &PortRef, container: &ContainerPlan) -> Result<u16, String> {
 }
 
 /// At most so much, at the end of a character.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text[..text.floor_char_boundary(MAX_TOLD_BYTES)].to_owned()
 }

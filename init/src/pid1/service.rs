@@ -180,6 +180,11 @@ impl Services {
         self.send(&ToNet::Probe { number, probe })
     }
 
+    /// Nobody waits for this answer of `net` any more.
+    pub(super) fn forget(&self, number: u64) {
+        self.tell(&ToNet::Forget { number });
+    }
+
     fn tell(&self, message: &ToNet) {
         if let Err(error) = self.send(message) {
             // A dead `net` is restarted and then told everything again.

@@ -8,6 +8,7 @@ use cloister_init::supervisor::unit::UnitId;
 use manifest_sync::data::Objects;
 use manifest_sync::log_record::LogStream;
 use manifest_sync::plan::ContainerPlan;
+use manifest_sync::signal;
 use manifest_sync::status::EventType::Warning;
 
 use super::event_loop::{Child, POD_IP, Pid1};
@@ -16,10 +17,7 @@ use super::process::Outputs;
 use super::service::NET;
 use super::{container, layout, managed_file, probe, process, volume};
 use crate::sys::spawn::Namespaces;
-use crate::sys::{fd, reap};
-
-/// K-143: when the image names no stop signal.
-const DEFAULT_STOP_SIGNAL: &str = "SIGTERM";
+use crate::sys::{fd, kill, reap};
 
 impl Pid1 {
     pub(super) fn reap(&mut self) {
@@ -35,8 +33,8 @@ impl Pid1 {
         if let Some(events) = self.images.exited(pid) {
             return self.step_all(events);
         }
-        if let Some(answer) = self.probe_exited(pid, status) {
-            return self.step(answer);
+        if let Some(answer) = self.command_exited(pid, status) {
+            return self.step_all(answer);
         }
         // A short-lived process: its report may still be in the pipe.
         self.read_report(pid);
@@ -49,6 +47,7 @@ impl Pid1 {
         if child.unit == UnitId::Service(NET) {
             self.net_ended();
         }
+        self.target_ended(pid);
         let message = self.termination_message(&child, status);
         let oom_killed = self.release(&child);
         if let UnitId::Service(_) = child.unit {
@@ -142,16 +141,13 @@ impl Pid1 {
         }
     }
 
-    pub(super) fn stop_signal(&self, pid: Pid) -> String {
-        let image = self
-            .children
-            .get(&pid)
-            .and_then(|child| self.container(child.unit))
-            .and_then(|container| self.images.get(&container.image_digest));
-        match image {
-            Some(image) if !image.stop_signal.is_empty() => image.stop_signal.clone(),
-            _ => DEFAULT_STOP_SIGNAL.to_owned(),
-        }
+    /// K-143: the Pod's, the image's, SIGTERM.
+    pub(super) fn stop_signal(&self, pid: Pid) -> i32 {
+        let child = self.children.get(&pid);
+        let container = child.and_then(|child| self.container(child.unit));
+        let own = container.and_then(|container| signal::number(container.hooks.stop_signal.as_deref()?));
+        own.or_else(|| signal::of_image(&self.images.get(&container?.image_digest)?.stop_signal))
+            .unwrap_or(kill::SIGTERM)
     }
 
     pub(super) fn pull(&mut self, unit: UnitId) -> Vec<Event> {

@@ -371,6 +371,7 @@ impl Container {
         {
             out.emit(self.unit, Warning, "Failed", format!("Error: {error}"));
         }
+        self.post_start_cut_off(out);
         let replaced = self.live().is_some_and(|live| live.replaced);
         let attempt = self.instances.saturating_sub(1);
         let termination = Termination::of(&self.state, end, attempt, out.now);

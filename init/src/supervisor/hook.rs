@@ -1,5 +1,6 @@
 //! The hooks of one container: a postStart is part of its start, a preStop of its stop.
 
+use manifest_sync::lifecycle::Hook;
 use manifest_sync::status::EventType::Warning;
 
 use super::Output;
@@ -34,6 +35,23 @@ impl Container {
         }
     }
 
+    /// K-215: the process has ended by itself while its postStart command ran, which fails with it; nothing is left to be
+    /// killed.
+    pub(super) fn post_start_cut_off(&self, out: &mut Output<'_>) {
+        let is_command = matches!(self.hooks.post_start, Some(Hook::Exec { .. }));
+        let runs = self
+            .live()
+            .is_some_and(|live| live.program == Program::Hooked && live.stop.is_none());
+        if is_command && runs {
+            self.emit_post_start_failed(out);
+        }
+    }
+
+    fn emit_post_start_failed(&self, out: &mut Output<'_>) {
+        let message = "PostStartHook failed".to_owned();
+        out.emit(self.unit, Warning, "FailedPostStartHook", message);
+    }
+
     /// A hook has ended; `grace_seconds` are the Pod's.
     pub(super) fn hook_ended(
         &mut self,
@@ -66,8 +84,7 @@ impl Container {
             (HookKind::PostStart, Err(error)) => {
                 // K-212.
                 live.program = Program::HookFailed(error);
-                let message = "PostStartHook failed".to_owned();
-                out.emit(self.unit, Warning, "FailedPostStartHook", message);
+                self.emit_post_start_failed(out);
                 self.kill(grace_seconds, "FailedPostStartHook".to_owned(), out);
             }
         }

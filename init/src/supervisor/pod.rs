@@ -54,6 +54,9 @@ const DEADLINE_EXCEEDED: Verdict = Verdict {
     message: "Pod was active on the node longer than the specified deadline",
 };
 
+/// K-131: of a Pod that ends; so a preStop hook runs whatever the Pod says.
+const MINIMUM_GRACE_SECONDS: u32 = 1;
+
 /// How far the Pod's end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
@@ -249,6 +252,7 @@ impl Pod {
             self.life = Life::Ending;
         }
         self.restart_all.cancel();
+        let grace_seconds = grace_seconds.max(MINIMUM_GRACE_SECONDS);
         for container in &mut self.containers {
             container.stop(grace_seconds, out);
         }

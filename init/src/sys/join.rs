@@ -2,18 +2,18 @@
 
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
-use std::process;
 
 use cloister_init::supervisor::event::Pid;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
+use super::descendant;
+
 /// Exit code of a process whose child ended in a way that has no code.
-const NO_CODE: i32 = 255;
+pub(super) const NO_CODE: i32 = 255;
 
 /// pidfd_open(2). The process must not have been reaped: its number could be another's.
 pub(crate) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
@@ -28,19 +28,13 @@ pub(crate) fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
 /// one stays behind, waits, and exits as its child does. `release` drops what only the child shall hold.
 pub(crate) fn enter_pid_namespace(pidfd: &OwnedFd, release: impl FnOnce()) -> io::Result<()> {
     setns(pidfd, CloneFlags::CLONE_NEWPID)?;
+    let mask = descendant::hold_signals()?;
     // SAFETY: an applet has a single thread, so the child's memory is as consistent as ours.
     match unsafe { fork() }? {
-        ForkResult::Child => Ok(()),
+        ForkResult::Child => Ok(mask.thread_set_mask()?),
         ForkResult::Parent { child } => {
             release();
-            loop {
-                match waitpid(child, None) {
-                    Ok(WaitStatus::Exited(_, code)) => process::exit(code),
-                    Ok(WaitStatus::Signaled(_, signal, _)) => process::exit(128 + signal as i32),
-                    Ok(_) | Err(Errno::EINTR) => {}
-                    Err(_) => process::exit(NO_CODE),
-                }
-            }
+            descendant::wait_and_exit(child.as_raw())
         }
     }
 }

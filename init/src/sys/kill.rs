@@ -1,47 +1,36 @@
 //! Signals to our own children. A process that has just ended is no error: its exit is on its way.
 
 use cloister_init::supervisor::event::Pid;
-use nix::sys::signal::{self, Signal};
-use nix::unistd;
+use nix::errno::Errno;
+use nix::libc;
+
+/// What stops a container whose Pod and image name nothing else (K-143).
+pub(crate) const SIGTERM: i32 = libc::SIGTERM;
 
 /// kill(2) with SIGKILL.
 pub(crate) fn kill(pid: Pid) {
-    send(pid, Signal::SIGKILL);
+    signal(pid, libc::SIGKILL);
 }
 
 /// SIGKILL for a whole process group; its leader is a child that has not been reaped.
 pub(crate) fn kill_group(leader: Pid) {
-    send(-leader, Signal::SIGKILL);
+    signal(-leader, libc::SIGKILL);
 }
 
-/// kill(2) with a signal by its name (`SIGTERM`) or number (`15`); SIGTERM if it is neither.
-pub(crate) fn signal(pid: Pid, name: &str) {
-    send(pid, parse(name).unwrap_or(Signal::SIGTERM));
+/// kill(2) with SIGTERM.
+pub(crate) fn terminate(pid: Pid) {
+    signal(pid, SIGTERM);
 }
 
-fn parse(name: &str) -> Option<Signal> {
-    match name.parse::<i32>() {
-        Ok(number) => Signal::try_from(number).ok(),
-        Err(_) if name.starts_with("SIG") => name.parse().ok(),
-        Err(_) => format!("SIG{name}").parse().ok(),
-    }
+/// kill(2) with SIGSTOP.
+pub(crate) fn suspend(pid: Pid) {
+    signal(pid, libc::SIGSTOP);
 }
 
-fn send(pid: Pid, signal: Signal) {
-    if let Err(error) = signal::kill(unistd::Pid::from_raw(pid), signal) {
-        log::debug!("kill({pid}, {signal}): {error}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_are_named_as_images_name_them() {
-        assert_eq!(parse("SIGQUIT"), Some(Signal::SIGQUIT));
-        assert_eq!(parse("QUIT"), Some(Signal::SIGQUIT));
-        assert_eq!(parse("3"), Some(Signal::SIGQUIT));
-        assert_eq!(parse("nonsense"), None);
+/// kill(2). By number: nix has no names for the real-time signals.
+pub(crate) fn signal(pid: Pid, number: i32) {
+    // SAFETY: a plain system call on numbers.
+    if let Err(error) = Errno::result(unsafe { libc::kill(pid, number) }) {
+        log::debug!("kill({pid}, {number}): {error}");
     }
 }

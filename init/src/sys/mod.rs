@@ -4,6 +4,7 @@
     reason = "descriptors by number, clone(2) and ioctl(2) have no safe wrapper"
 )]
 
+pub(crate) mod descendant;
 pub(crate) mod fd;
 pub(crate) mod join;
 pub(crate) mod kill;

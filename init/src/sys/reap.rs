@@ -1,22 +1,40 @@
 //! The only wait. Nothing else in this process may wait for a child: its status would be lost.
 
 use cloister_init::supervisor::event::{ExitStatus, Pid};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::errno::Errno;
+use nix::libc;
 
 /// Tells `ended` of every process that has ended, orphans included. SIGCHLD coalesces, so this goes on until nobody is
 /// left to reap (waitpid(2)).
 pub(crate) fn reap(mut ended: impl FnMut(Pid, ExitStatus)) {
+    while let Some((pid, status)) = wait(libc::WNOHANG) {
+        ended(pid, status);
+    }
+}
+
+/// Waits until a child of ours ends, for an applet that has nothing else to do. `None`: there is none.
+pub(crate) fn next() -> Option<(Pid, ExitStatus)> {
+    wait(0)
+}
+
+/// waitpid(2) on any child. Not nix's: an exit by a real-time signal, which has no name there, would be reaped and lost.
+fn wait(flags: i32) -> Option<(Pid, ExitStatus)> {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => ended(pid.as_raw(), ExitStatus::Code(code)),
-            Ok(WaitStatus::Signaled(pid, signal, _core)) => {
-                ended(pid.as_raw(), ExitStatus::Signal(signal as i32));
+        let mut status = 0;
+        // SAFETY: the kernel writes one integer.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, flags) };
+        match Errno::result(pid) {
+            Ok(0) | Err(Errno::ECHILD) => return None,
+            Ok(pid) if libc::WIFEXITED(status) => {
+                return Some((pid, ExitStatus::Code(libc::WEXITSTATUS(status))));
             }
-            Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => return,
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Ok(pid) if libc::WIFSIGNALED(status) => {
+                return Some((pid, ExitStatus::Signal(libc::WTERMSIG(status))));
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => {
-                // A real-time signal has no name in nix; the process is reaped all the same.
                 log::warn!("waitpid: {error}");
+                return None;
             }
         }
     }

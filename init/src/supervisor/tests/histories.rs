@@ -103,6 +103,7 @@ fn random_history(policies: &[u8], sidecars: &[bool], probed: &[u8], rules: &[u8
         container.hooks = Hooks {
             post_start: hook(8),
             pre_stop: hook(16),
+            stop_signal: None,
         };
         for kind in ["startup", "liveness", "readiness"] {
             // Answers are moves.

@@ -86,8 +86,14 @@ fn parse_pod(settings: &[&str]) -> Plan {
                 let words: Vec<&str> = setting.split('/').collect();
                 let mut all = pod.init_containers.iter_mut().chain(&mut pod.containers);
                 let hooks = &mut all.find(|one| one.name == words[1]).expect("a container").hooks;
-                let hook = Some(Hook::Sleep { seconds: 0 });
-                match words[2] {
+                let (kind, handler) = words[2].split_once(':').unwrap_or((words[2], "sleep"));
+                let hook = Some(match handler {
+                    "exec" => Hook::Exec {
+                        command: vec!["true".to_owned()],
+                    },
+                    _ => Hook::Sleep { seconds: 0 },
+                });
+                match kind {
                     "PostStart" => hooks.post_start = hook,
                     "PreStop" => hooks.pre_stop = hook,
                     other => panic!("no hook {other}"),
