@@ -24,6 +24,12 @@ fn main() {
             Command::new("/guest").arg("orphan").spawn().expect("a child");
         }
         ["flood"] => flood(),
+        ["flood-and-fail"] => {
+            let line = [b'x'; 65536];
+            std::io::stdout().write_all(&line).expect("a reader");
+            std::io::stderr().write_all(&line).expect("a reader");
+            std::process::exit(1);
+        }
         ["count", lines, burst, pause] => {
             let number = |text: &str| text.parse().expect("a number");
             count(number(lines), number(burst), number(pause));
@@ -234,6 +240,10 @@ fn http(port: u16) {
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
             head.push(byte[0]);
+            if head == [0x16] {
+                // Somebody speaks TLS.
+                break;
+            }
         }
         let head = String::from_utf8_lossy(&head).into_owned();
         println!("asked: {}", head.replace("\r\n", " | "));
@@ -241,6 +251,7 @@ fn http(port: u16) {
             Some("/redirect") => "302 Found\r\nLocation: /",
             Some("/redirect-broken") => "302 Found\r\nLocation: /broken",
             Some("/elsewhere") => "302 Found\r\nLocation: http://0.0.0.0/",
+            _ if head.starts_with('\u{16}') => "400 Bad Request",
             Some("/broken") => "500 Broken",
             _ => "200 OK",
         };

@@ -180,6 +180,34 @@ impl Up {
         )
     }
 
+    /// The same, of an init container or sidecar.
+    pub fn wait_init(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&ContainerStatus) -> bool,
+    ) -> ContainerStatus {
+        wait_for(&format!("init container {name} {what}"), || {
+            let statuses = self.report()?.status.init_container_statuses;
+            statuses
+                .into_iter()
+                .find(|status| status.name == name && holds(status))
+        })
+    }
+
+    /// Waits for an event with this reason whose message contains `text`; returns the message.
+    pub fn wait_event(&self, reason: &str, text: &str) -> String {
+        wait_for(&format!("an event {reason} with {text:?}"), || {
+            let output = self.client(&["status", "-o", "json"]);
+            let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
+            let events = answer.get("events")?.as_array()?.clone();
+            events.into_iter().find_map(|event| {
+                let message = event.get("message")?.as_str()?.to_owned();
+                (event.get("reason")? == reason && message.contains(text)).then_some(message)
+            })
+        })
+    }
+
     /// Waits until a container runs.
     pub fn wait_running(&self, name: &str) -> ContainerStatus {
         self.wait_container(name, "running", |status| {

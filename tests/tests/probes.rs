@@ -1,91 +1,93 @@
-//! Probes of containers, seen through `host-proxy` only.
+//! Commands of probes that misbehave, and what else is not a conformance case, seen through `host-proxy` only.
 
-use manifest_sync::status::{ContainerState, ContainerStatus};
+use manifest_sync::status::ContainerState;
 use serde_json::{Value, json};
 use tests::{Up, guest, pod, product, wait_for};
 
-/// A Pod of one container with this probe.
-fn with_probe(mut container: Value, field: &str, mut probe: Value) -> Value {
-    probe["periodSeconds"] = json!(1);
-    container[field] = probe;
-    pod(json!({"containers": [container], "terminationGracePeriodSeconds": 0}))
+/// A container with this readiness probe, asked once.
+fn asked_once(mut container: Value, command: &[&str]) -> Value {
+    container["readinessProbe"] = json!({"exec": {"command": command}, "periodSeconds": 3600});
+    container
 }
 
-fn restarted(status: &ContainerStatus) -> bool {
-    status.restart_count > 0
-}
-
-/// Waits for an event with this reason whose message contains `text`.
-fn wait_event(up: &Up, reason: &str, text: &str) -> String {
-    wait_for(&format!("an event {reason} with {text:?}"), || {
-        let output = up.client(&["status", "-o", "json"]);
-        let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
-        let events = answer.get("events")?.as_array()?.clone();
-        events.into_iter().find_map(|event| {
-            let message = event.get("message")?.as_str()?.to_owned();
-            (event.get("reason")? == reason && message.contains(text)).then_some(message)
-        })
-    })
+/// Whether a process of this machine has this word among its arguments.
+fn is_left(word: &str) -> bool {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut commands = entries.map(|entry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
+    commands.any(|command| String::from_utf8_lossy(&command).contains(word))
 }
 
 #[test]
-fn lc_132_a_command_that_fails_restarts_its_container() {
-    let Some(product) = product() else { return };
-    let probe = json!({"exec": {"command": ["/guest", "exists", "/health"]}, "failureThreshold": 1});
-    let container = guest("app", &["healthy-for", "2500", "/health"]);
-    let up = Up::start(&product, &[with_probe(container, "livenessProbe", probe)], &[]);
-    up.wait_container("app", "restarted", restarted);
-    wait_event(
-        &up,
-        "Killing",
-        "Container app failed liveness probe, will be restarted",
-    );
-}
-
-#[test]
-fn lc_138_a_command_that_hangs_is_killed_with_its_children() {
-    let Some(product) = product() else { return };
-    let word = format!("hang-{}", std::process::id());
-    let probe = json!({"exec": {"command": ["/guest", "hang-with-child", word]}, "failureThreshold": 1});
-    let up = Up::start(
-        &product,
-        &[with_probe(guest("app", &["sleep"]), "livenessProbe", probe)],
-        &[],
-    );
-    wait_event(&up, "Unhealthy", "timed out after 1s");
-    up.wait_container("app", "restarted", restarted);
-}
-
-#[test]
-fn a_command_hung_in_a_healthy_container_leaves_nothing_behind() {
+fn a_command_that_hangs_is_killed_with_what_has_left_its_group_and_session() {
     let Some(product) = product() else { return };
     let word = format!("stuck-{}", std::process::id());
-    let mut container = guest("app", &["sleep"]);
-    container["readinessProbe"] =
-        json!({"exec": {"command": ["/guest", "hang-with-child", word]}, "periodSeconds": 3600});
-    let spec = json!({"containers": [container], "terminationGracePeriodSeconds": 0});
+    let app = asked_once(
+        guest("app", &["sleep"]),
+        &["/guest", "hang-and-fork", "20", &word],
+    );
+    let spec = json!({"containers": [app], "terminationGracePeriodSeconds": 0});
     let up = Up::start(&product, &[pod(spec)], &[]);
-    wait_event(&up, "Unhealthy", "timed out after 1s");
-    wait_for("the end of the command and its child", || {
-        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let mut commands =
-            entries.map(|entry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
-        let left = commands.any(|command| String::from_utf8_lossy(&command).contains(&word));
-        (!left).then_some(())
-    });
+    wait_for("the command", || is_left(&word).then_some(()));
+    up.wait_event("Unhealthy", "timed out after 1s");
+    assert!(!is_left(&word), "something is left of the command");
     let status = up.wait_running("app");
     assert!(!status.ready && status.restart_count == 0, "{status:?}");
 }
 
 #[test]
+fn what_an_ended_command_has_left_behind_lives_as_long_as_its_container() {
+    let Some(product) = product() else { return };
+    let word = format!("left-{}", std::process::id());
+    let mut app = asked_once(
+        guest("app", &["on-signal", "0", "0"]),
+        &["/guest", "leave-behind", &word, "0"],
+    );
+    app["readinessProbe"]["timeoutSeconds"] = json!(60);
+    let spec = json!({"containers": [app]});
+    let mut up = Up::start(&product, &[pod(spec)], &[]);
+    up.wait_container("app", "ready", |status| status.ready);
+    assert!(is_left(&word));
+    up.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(up.exit_code(), 0, "{}", up.stderr());
+    assert!(!is_left(&word), "something has outlived its container");
+}
+
+#[test]
+fn a_hook_that_runs_dies_with_its_container() {
+    let Some(product) = product() else { return };
+    let word = format!("hook-{}", std::process::id());
+    let mut app = guest("app", &["sleep"]);
+    app["lifecycle"] = json!({"postStart": {"exec": {"command": ["/guest", "hang-and-fork", "3", &word]}}});
+    let spec = json!({"containers": [app], "terminationGracePeriodSeconds": 1});
+    let mut up = Up::start(&product, &[pod(spec)], &[]);
+    wait_for("the hook", || is_left(&word).then_some(()));
+    up.signal(nix::sys::signal::Signal::SIGTERM);
+    up.wait();
+    assert!(!is_left(&word), "something has outlived its container");
+}
+
+#[test]
+fn a_command_that_floods_is_killed_in_time_and_told_in_few_words() {
+    let Some(product) = product() else { return };
+    let app = asked_once(guest("app", &["sleep"]), &["/guest", "flood"]);
+    let fails = asked_once(guest("fails", &["sleep"]), &["/guest", "flood-and-fail"]);
+    let spec = json!({"containers": [app, fails], "terminationGracePeriodSeconds": 0});
+    let up = Up::start(&product, &[pod(spec)], &[]);
+    up.wait_event("Unhealthy", "timed out after 1s");
+    let said = up.wait_event("Unhealthy", "Readiness probe failed: xxx");
+    assert!(said.len() <= 1024, "{} bytes", said.len());
+    up.wait_running("app");
+}
+
+#[test]
 fn a_command_runs_as_the_container_does() {
     let Some(product) = product() else { return };
-    let mut container = guest("app", &["sleep"]);
+    let mut container = asked_once(guest("app", &["sleep"]), &["/guest", "who"]);
     container["env"] = json!([{"name": "OWN", "value": "variable"}]);
     container["securityContext"] = json!({"capabilities": {"drop": ["ALL"]}});
-    let probe = json!({"exec": {"command": ["/guest", "who"]}, "timeoutSeconds": 20});
-    let up = Up::start(&product, &[with_probe(container, "readinessProbe", probe)], &[]);
-    let said = wait_event(&up, "Unhealthy", "Readiness probe failed: argv0");
+    container["readinessProbe"]["timeoutSeconds"] = json!(60);
+    let up = Up::start(&product, &[pod(json!({"containers": [container]}))], &[]);
+    let said = up.wait_event("Unhealthy", "Readiness probe failed: argv0");
     for line in [
         "own variable",
         "hostname test",
@@ -96,23 +98,6 @@ fn a_command_runs_as_the_container_does() {
     ] {
         assert!(said.contains(line), "no {line:?} in {said}");
     }
-}
-
-#[test]
-fn lc_154_a_command_that_is_not_there_is_neither_success_nor_failure() {
-    let Some(product) = product() else { return };
-    let probe = json!({"exec": {"command": ["/absent"]}, "failureThreshold": 1});
-    let up = Up::start(
-        &product,
-        &[with_probe(guest("app", &["sleep"]), "livenessProbe", probe)],
-        &[],
-    );
-    wait_event(
-        &up,
-        "Unhealthy",
-        "Liveness probe errored and resulted in unknown state",
-    );
-    assert_eq!(up.wait_running("app").restart_count, 0);
 }
 
 #[test]
@@ -139,44 +124,6 @@ fn lc_060_a_startup_probe_holds_back_what_comes_after_a_sidecar() {
 }
 
 #[test]
-fn lc_134_a_status_of_500_restarts_the_container() {
-    let Some(product) = product() else { return };
-    let probe = json!({"httpGet": {"port": 8080, "path": "/broken"}, "failureThreshold": 1});
-    let up = Up::start(
-        &product,
-        &[with_probe(
-            guest("app", &["http", "8080"]),
-            "livenessProbe",
-            probe,
-        )],
-        &[],
-    );
-    up.wait_container("app", "restarted", restarted);
-    wait_event(&up, "Unhealthy", "HTTP probe failed with statuscode: 500");
-}
-
-#[test]
-fn lc_142_a_redirect_to_another_host_is_a_success_with_a_warning() {
-    let Some(product) = product() else { return };
-    let probe = json!({"httpGet": {"port": 8080, "path": "/elsewhere"}, "failureThreshold": 1});
-    let up = Up::start(
-        &product,
-        &[with_probe(
-            guest("app", &["http", "8080"]),
-            "livenessProbe",
-            probe,
-        )],
-        &[],
-    );
-    wait_event(
-        &up,
-        "ProbeWarning",
-        "Probe terminated redirects, Response body: body",
-    );
-    assert_eq!(up.wait_running("app").restart_count, 0);
-}
-
-#[test]
 fn readiness_follows_a_port_that_accepts() {
     let Some(product) = product() else { return };
     let probe = |port: u16| json!({"tcpSocket": {"port": port}});
@@ -189,8 +136,7 @@ fn readiness_follows_a_port_that_accepts() {
     let spec = json!({"containers": [deaf, heard], "terminationGracePeriodSeconds": 0});
     let up = Up::start(&product, &[pod(spec)], &[]);
     up.wait_container("heard", "ready", |status| status.ready);
-    wait_event(
-        &up,
+    up.wait_event(
         "Unhealthy",
         "dial tcp 127.0.0.1:9999: connect: connection refused",
     );

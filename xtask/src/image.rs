@@ -44,6 +44,11 @@ pub(crate) fn example(name: &str) -> Result<PathBuf> {
 
 /// An image whose only file is a program of one source file.
 pub(crate) fn from_program(layout: &Path, name: &str, source: &Path) -> Result<()> {
+    from_program_as(layout, source, &[(name, ImageConfig::default())])
+}
+
+/// Images whose only file is the same program; it is their entrypoint, the rest of their configurations is given.
+pub(crate) fn from_program_as(layout: &Path, source: &Path, images: &[(&str, ImageConfig)]) -> Result<()> {
     let stem = source
         .file_stem()
         .unwrap_or_default()
@@ -51,16 +56,19 @@ pub(crate) fn from_program(layout: &Path, name: &str, source: &Path) -> Result<(
         .into_owned();
     let tree = tempfile::tempdir()?;
     program(source, &tree.path().join(&stem))?;
-    write(layout, name, tree.path(), vec![format!("/{stem}")])
+    for (name, config) in images {
+        let config = ImageConfig {
+            entrypoint: Some(vec![format!("/{stem}")]),
+            ..config.clone()
+        };
+        write(layout, name, tree.path(), config)?;
+    }
+    Ok(())
 }
 
-fn write(layout: &Path, name: &str, tree: &Path, entrypoint: Vec<String>) -> Result<()> {
+fn write(layout: &Path, name: &str, tree: &Path, config: ImageConfig) -> Result<()> {
     let writer = LayoutWriter::create(layout)?;
     let layer = writer.add_layer(tree, true)?;
-    let config = ImageConfig {
-        entrypoint: (!entrypoint.is_empty()).then_some(entrypoint),
-        ..ImageConfig::default()
-    };
     let digest = writer.write_image(name, config, &[layer])?;
     eprintln!("xtask: image {name} is {digest}");
     Ok(())
@@ -86,7 +94,11 @@ fn from_directory(arguments: &[String]) -> Result<()> {
     let [Some(tree), Some(name), Some(out)] = values else {
         bail!("image needs the name of an example, or --from-dir, --name and --out");
     };
-    write(Path::new(&out), &name, Path::new(&tree), entrypoint)
+    let config = ImageConfig {
+        entrypoint: (!entrypoint.is_empty()).then_some(entrypoint),
+        ..ImageConfig::default()
+    };
+    write(Path::new(&out), &name, Path::new(&tree), config)
 }
 
 /// The Debian archive's Redis with what it needs to run, and nothing else: no package manager, no documentation.

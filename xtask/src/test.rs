@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
 use manifest_sync::config::ServiceConfig;
+use rootfs::image::ImageConfig;
 
 use crate::system::{need, root};
 use crate::{build, conformance, eif, image, kernel, vm};
@@ -157,7 +158,15 @@ fn probe(mut options: eif::Options, out: PathBuf, program: &Path, mode: &str) ->
 fn product() -> Result<Vec<(&'static str, PathBuf)>> {
     let product = build::product()?;
     let guests = root().join("target/images/guest");
-    image::from_program(&guests, "guest:latest", &root().join("tests/guests/guest.rs"))?;
+    let stops_by = |signal: Option<&str>| ImageConfig {
+        stop_signal: signal.map(str::to_owned),
+        ..ImageConfig::default()
+    };
+    let images = [
+        ("guest:latest", stops_by(None)),
+        ("guest:stops-by-usr1", stops_by(Some("SIGUSR1"))),
+    ];
+    image::from_program_as(&guests, &root().join("tests/guests/guest.rs"), &images)?;
     Ok(vec![
         ("CLOISTER_INIT", product.init),
         ("CLOISTER_HOST_PROXY", product.proxy),

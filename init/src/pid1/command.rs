@@ -156,7 +156,7 @@ impl Pid1 {
         };
         let [stdout, stderr] = command.outputs.each_ref().map(Output::text);
         if command.question.as_ref().is_some_and(Question::is_hook) {
-            let stderr = self.told(stderr.clone());
+            let stderr = self.told(stderr);
             let all = self.told(stdout + &stderr);
             let error = format!("command '{words}' exited with {code}: {stderr}, message: {all:?}");
             return ProbeOutcome::Failure(error);

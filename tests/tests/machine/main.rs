@@ -1,6 +1,7 @@
 //! What only a machine of its own can show: its measurements, its security module, its limits and its end. Runs in an
 //! emulated enclave, by `cargo xtask test --vm`.
 
+mod commands;
 mod end;
 mod image;
 mod limits;

@@ -100,7 +100,7 @@ async fn listen() -> (TcpListener, u16) {
     (listener, port)
 }
 
-fn asked(service: &str, answer: Answer) -> (NetAnswer, String, Vec<u8>) {
+fn asked(service: &str, answer: &Answer) -> (NetAnswer, String, Vec<u8>) {
     run(async {
         let (listener, port) = listen().await;
         let server = tokio::task::spawn_local(serve(listener, answer.clone()));
@@ -123,14 +123,14 @@ fn said(answer: &NetAnswer) -> String {
 
 #[test]
 fn lc_149_serving_is_success_and_everything_else_failure() {
-    let (answer, said_by_us, body) = asked("web", Answer::Message(vec![8, 1]));
+    let (answer, said_by_us, body) = asked("web", &Answer::Message(vec![8, 1]));
     assert_eq!(answer, NetAnswer::Success {});
     assert_eq!(
         said_by_us,
         "POST /grpc.health.v1.Health/Check trailers kube-probe/1.36"
     );
     assert_eq!(body, [0, 0, 0, 0, 5, 10, 3, b'w', b'e', b'b']);
-    let (_, _, body) = asked("", Answer::Message(vec![8, 1]));
+    let (_, _, body) = asked("", &Answer::Message(vec![8, 1]));
     assert_eq!(body, [0; 5]);
     for (answer, expected) in [
         (
@@ -172,7 +172,7 @@ fn lc_149_serving_is_success_and_everything_else_failure() {
         ),
         (Answer::Nothing, "timeout: health rpc did not complete within 1s"),
     ] {
-        let (got, _, _) = asked("", answer);
+        let (got, _, _) = asked("", &answer);
         assert_eq!(said(&got), expected);
     }
 }
