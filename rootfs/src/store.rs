@@ -38,6 +38,8 @@ pub struct UnpackedImage {
     pub layers: Vec<String>,
     /// How to run it.
     pub config: ImageConfig,
+    /// Bytes of its configuration and layers, as they travel.
+    pub bytes: u64,
 }
 
 /// Makes all layers of `image` (a manifest or an index) available in `store`. Layers that are there are not fetched.
@@ -73,6 +75,11 @@ pub fn unpack_image(
         manifest: digest,
         layers,
         config: config.config.unwrap_or_default(),
+        bytes: manifest
+            .layers
+            .iter()
+            .map(|layer| layer.size)
+            .fold(manifest.config.size, u64::saturating_add),
     })
 }
 

@@ -342,7 +342,7 @@ impl Pid1 {
                 reason,
                 message,
             } => {
-                self.emit_from(Source::Kubelet, container, r#type, reason, &message);
+                self.emit(container, r#type, reason, &message);
                 Vec::new()
             }
             Action::StatusChanged => {
@@ -365,19 +365,12 @@ impl Pid1 {
         container: Option<UnitId>,
         r#type: status::EventType,
         reason: &'static str,
-        message: String,
-    ) {
-        self.emit_from(Source::Enclave, container, r#type, reason, &message);
-    }
-
-    fn emit_from(
-        &mut self,
-        source: Source,
-        container: Option<UnitId>,
-        r#type: status::EventType,
-        reason: &'static str,
         message: &str,
     ) {
+        let source = match reason {
+            "AttestationLost" | "MountRotationComplete" | "MountRotationFailed" => Source::Enclave,
+            _ => Source::Kubelet,
+        };
         let field_path = container.and_then(|unit| unit.field_path(self.supervisor.unit_name(unit)));
         let now = self.now();
         let occurrence = Occurrence {

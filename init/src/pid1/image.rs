@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use cloister_init::supervisor::event::{Event, Pid};
 use cloister_init::supervisor::unit::UnitId;
@@ -38,6 +39,7 @@ struct Worker {
     pid: Pid,
     socket: Rc<AsyncFd<OwnedFd>>,
     image: Digest,
+    started: Instant,
     wanted: Option<(u64, Digest)>,
 }
 
@@ -65,8 +67,9 @@ impl Images {
 
     /// Makes an image available; the events answer whoever waited.
     pub(crate) fn pull(&mut self, unit: UnitId, digest: Digest) -> Vec<Event> {
-        if self.ready.contains_key(&digest) {
-            return vec![Event::ImageReady { unit }];
+        if let Some(image) = self.ready.get(&digest) {
+            let (took, bytes) = (Duration::ZERO, image.bytes);
+            return vec![Event::ImageReady { unit, took, bytes }];
         }
         self.queue.push_back((unit, digest));
         self.start_next()
@@ -84,9 +87,9 @@ impl Images {
                 Vec::new()
             }
             FromWorker::Ready(image) => {
-                let digest = worker.image.clone();
+                let (digest, took, bytes) = (worker.image.clone(), worker.started.elapsed(), image.bytes);
                 self.ready.insert(digest.clone(), image);
-                self.answer(&digest, |unit| Event::ImageReady { unit })
+                self.answer(&digest, |unit| Event::ImageReady { unit, took, bytes })
             }
             FromWorker::Failed { message } => {
                 let digest = worker.image.clone();
@@ -141,8 +144,9 @@ impl Images {
             match message {
                 FromWorker::NeedBlob { .. } => {}
                 FromWorker::Ready(image) => {
+                    let (took, bytes) = (worker.started.elapsed(), image.bytes);
                     self.ready.insert(worker.image.clone(), image);
-                    events.extend(self.answer(&worker.image, |unit| Event::ImageReady { unit }));
+                    events.extend(self.answer(&worker.image, |unit| Event::ImageReady { unit, took, bytes }));
                 }
                 FromWorker::Failed { message } => {
                     events.extend(self.answer(&worker.image, |unit| Event::ImageFailed {
@@ -216,6 +220,7 @@ impl Images {
             pid,
             socket,
             image: image.clone(),
+            started: Instant::now(),
             wanted: None,
         })
     }

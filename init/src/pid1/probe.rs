@@ -178,7 +178,7 @@ impl Pid1 {
                 let message = format!(
                     "request to HTTPS lifecycle hook {POD_IP}:{port} got HTTP response, retry with HTTP succeeded"
                 );
-                self.emit(unit, Warning, "LifecycleHTTPFallback", message);
+                self.emit(unit, Warning, "LifecycleHTTPFallback", &message);
                 ProbeOutcome::Success
             }
             NetAnswer::Warning { said, output } => ProbeOutcome::Warning(cut(&(said + &self.told(output)))),

@@ -124,7 +124,7 @@ impl Pid1 {
                         format!("MountVolume.SetUp failed for volume \"{volumes}\" : {message}"),
                     )
                 };
-                self.emit(None, Warning, reason, message);
+                self.emit(None, Warning, reason, &message);
             }
         }
     }
@@ -153,11 +153,11 @@ impl Pid1 {
             let Some(files) = files else { continue };
             if let Err(error) = volume::update(&volume.name, &files, plan.fs_group) {
                 let message = format!("cannot update volume {}: {error}", volume.name);
-                return self.emit(None, Warning, "MountRotationFailed", message);
+                return self.emit(None, Warning, "MountRotationFailed", &message);
             }
         }
         let message = format!("successfully rotated the secrets of class {class}");
-        self.emit(None, Normal, "MountRotationComplete", message);
+        self.emit(None, Normal, "MountRotationComplete", &message);
     }
 
     fn volumes_of(&self, class: &str) -> Vec<String> {

@@ -64,7 +64,7 @@ impl Pid1 {
             let message = "the service that held the security module has ended: no document can be had and no secret \
                            released until the enclave starts again; what containers have stays";
             log::error!("attest: {message}");
-            self.emit(None, Warning, "AttestationLost", message.to_owned());
+            self.emit(None, Warning, "AttestationLost", message);
         }
         self.step(Event::Exited {
             pid,

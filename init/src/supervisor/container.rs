@@ -35,6 +35,8 @@ pub(super) struct Container {
     pub(super) definition: Definition,
     /// What is being pulled, or was pulled last.
     pulled: Option<Definition>,
+    /// When it was last asked for.
+    asked: Time,
     /// What its newest instance was made from.
     pub(super) made_from: Option<Definition>,
     /// Its instance is stopped because its definition has changed, and counts as unready from then on.
@@ -67,6 +69,13 @@ pub(super) enum Role {
     /// Starts among the init containers and lasts as long as the Pod (section 4).
     Sidecar,
     Regular,
+}
+
+/// What is known of a pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fetched {
+    pub(super) took: Duration,
+    pub(super) bytes: u64,
 }
 
 /// Whether the end of an instance decides what becomes of its container.
@@ -115,6 +124,7 @@ impl Container {
             name: container.name.clone(),
             definition: Definition::of(container),
             pulled: None,
+            asked: now,
             made_from: None,
             retired: false,
             pod: format!("{}_{}({uid})", plan.name, plan.namespace),
@@ -216,7 +226,21 @@ impl Container {
         }
     }
 
-    pub(super) fn image_ready(&mut self, gate: Gate, out: &mut Output<'_>) {
+    /// Digest of its image, if that is there.
+    pub(super) fn present_image(&self) -> Option<&String> {
+        let pulled = self.pulled.as_ref().filter(|_| self.state != State::Pulling);
+        pulled.map(|pulled| &pulled.digest)
+    }
+
+    /// An image is there, since another container uses it.
+    pub(super) fn image_is_present(&mut self, digest: &str) {
+        if self.state != State::Pulling && self.definition.digest == digest {
+            self.pulled = Some(self.definition.clone());
+        }
+    }
+
+    /// K-511.
+    pub(super) fn image_ready(&mut self, gate: Gate, fetched: Fetched, out: &mut Output<'_>) {
         if self.state != State::Pulling {
             return;
         }
@@ -229,7 +253,13 @@ impl Container {
             self.unit,
             Normal,
             "Pulled",
-            format!("Successfully pulled image \"{}\"", self.definition.image),
+            format!(
+                "Successfully pulled image \"{}\" in {} ({} including waiting). Image size: {} bytes.",
+                self.definition.image,
+                go_duration(fetched.took),
+                go_duration(out.now - self.asked),
+                fetched.bytes
+            ),
         );
         match gate {
             Gate::Open => self.spawn(out),
@@ -457,6 +487,7 @@ impl Container {
         true
     }
 
+    /// Starts an instance, if its image is there.
     fn spawn_again(&mut self, out: &mut Output<'_>) {
         if self.has_to_pull() {
             return self.start_pull(out);
@@ -540,7 +571,7 @@ impl Container {
     pub(super) fn advance(&mut self, gate: Gate, turn: Turn, out: &mut Output<'_>) {
         self.blocked = false;
         match &mut self.state {
-            State::Pending if gate == Gate::Open => self.start_pull(out),
+            State::Pending if gate == Gate::Open => self.spawn_again(out),
             State::Waiting { until, next, .. } if *until <= out.now => match (gate, next) {
                 (Gate::Closed, _) => self.blocked = true,
                 (Gate::Open, Next::Pull) => self.start_pull(out),
@@ -573,6 +604,7 @@ impl Container {
 
     fn start_pull(&mut self, out: &mut Output<'_>) {
         self.state = State::Pulling;
+        self.asked = out.now;
         self.pulled = Some(self.definition.clone());
         out.emit(
             self.unit,

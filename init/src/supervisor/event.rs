@@ -1,6 +1,7 @@
 //! What the supervisor hears. Facts about processes and answers to its own actions; wishes of the host.
 
 use std::fmt;
+use std::time::Duration;
 
 use manifest_sync::plan::Plan;
 use manifest_sync::protocol::GateCondition;
@@ -28,6 +29,10 @@ pub enum Event {
     ImageReady {
         /// Whose image.
         unit: UnitId,
+        /// How long its fetching and unpacking took, without waiting for that of other images.
+        took: Duration,
+        /// Size of the image in bytes, as it travels.
+        bytes: u64,
     },
     /// Answer to `PullImage`: it cannot be had (yet).
     ImageFailed {

@@ -50,7 +50,7 @@ use manifest_sync::plan::Plan;
 use manifest_sync::status::{EventType, PodReport};
 
 use self::action::Action;
-use self::container::Container;
+use self::container::{Container, Fetched};
 use self::event::{Event, Pid};
 use self::pod::Pod;
 use self::service::Service;
@@ -188,9 +188,9 @@ impl Supervisor {
                     pod.volumes_ready = true;
                 }
             }
-            Event::ImageReady { unit } => {
+            Event::ImageReady { unit, took, bytes } => {
                 if let Some(pod) = &mut self.pod {
-                    pod.image_ready(unit, out);
+                    pod.image_ready(unit, Fetched { took, bytes }, out);
                 }
             }
             Event::ImageFailed { unit, message } => {

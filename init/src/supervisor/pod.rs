@@ -13,7 +13,7 @@ use manifest_sync::status::EventType;
 
 use super::Output;
 use super::action::Action;
-use super::container::{Aftermath, Container, Fate, Gate, Role};
+use super::container::{Aftermath, Container, Fate, Fetched, Gate, Role};
 use super::event::{HookKind, Pid, ProbeKind, ProbeOutcome};
 use super::restart_all::RestartAll;
 use super::state::End;
@@ -168,14 +168,21 @@ impl Pod {
         }
     }
 
-    pub(super) fn image_ready(&mut self, unit: UnitId, out: &mut Output<'_>) {
+    /// An image has arrived; others that want the same have it, too.
+    pub(super) fn image_ready(&mut self, unit: UnitId, fetched: Fetched, out: &mut Output<'_>) {
         let index = self
             .containers
             .iter()
             .position(|container| container.unit == unit);
         let gate = index.map_or(Gate::Closed, |index| self.gate(index, true));
         if let Some(container) = self.get_mut(unit) {
-            container.image_ready(gate, out);
+            container.image_ready(gate, fetched, out);
+        }
+        let digest = self.get(unit).and_then(Container::present_image).cloned();
+        if let Some(digest) = digest {
+            for container in &mut self.containers {
+                container.image_is_present(&digest);
+            }
         }
     }
 

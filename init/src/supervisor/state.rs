@@ -150,10 +150,49 @@ impl Termination {
     }
 }
 
-/// Go's way to write a duration of whole seconds: `10s`, `1m20s`, `5m0s` (K-194).
+/// Go's way to write a duration, cut to milliseconds: `0s`, `250ms`, `1.5s`, `10s`, `1m20s`, `5m0s` (K-194, K-511).
 pub(super) fn go_duration(duration: Duration) -> String {
-    match duration.as_secs() {
-        seconds @ 0..60 => format!("{seconds}s"),
-        seconds => format!("{}m{}s", seconds / 60, seconds % 60),
+    let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
+    if seconds == 0 && millis > 0 {
+        return format!("{millis}ms");
+    }
+    let fraction = format!("{millis:03}");
+    let fraction = match fraction.trim_end_matches('0') {
+        "" => String::new(),
+        fraction => format!(".{fraction}"),
+    };
+    match seconds {
+        0..60 => format!("{seconds}{fraction}s"),
+        60..3600 => format!("{}m{}{fraction}s", seconds / 60, seconds % 60),
+        _ => format!(
+            "{}h{}m{}{fraction}s",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_go_writes_them() {
+        for (millis, text) in [
+            (0, "0s"),
+            (5, "5ms"),
+            (250, "250ms"),
+            (1_000, "1s"),
+            (1_500, "1.5s"),
+            (1_234, "1.234s"),
+            (10_000, "10s"),
+            (80_000, "1m20s"),
+            (300_000, "5m0s"),
+            (61_050, "1m1.05s"),
+            (3_600_000, "1h0m0s"),
+        ] {
+            assert_eq!(go_duration(Duration::from_millis(millis)), text);
+        }
     }
 }

@@ -62,6 +62,8 @@ pub(crate) enum Owners {
 pub(crate) struct Image {
     /// Digest of the manifest that was used.
     pub(crate) manifest: Digest,
+    /// Size as it travels: configuration and layers.
+    pub(crate) bytes: u64,
     /// Names of the layer directories in the store, lowest first.
     pub(crate) layers: Vec<String>,
     /// `config.Env`.

@@ -77,6 +77,7 @@ fn work(link: &mut Link) -> Result<Image, String> {
     let config = done.config;
     Ok(Image {
         manifest: done.manifest,
+        bytes: done.bytes,
         layers: done.layers,
         env: config.env.unwrap_or_default(),
         entrypoint: config.entrypoint.unwrap_or_default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use manifest_sync::lifecycle::{Hook, Hooks};
 use manifest_sync::plan::{ContainerPlan, RestartPolicy, RestartRule, RuleAction, RuleOperator};
 use manifest_sync::probe::Probes;
-use manifest_sync::status::ContainerState;
+use manifest_sync::status::{ContainerState, Phase};
 use proptest::prelude::*;
 
 use super::plans::{container, outcome, plan, probe};
@@ -113,6 +113,7 @@ fn random_history(policies: &[u8], sidecars: &[bool], probed: &[u8], rules: &[u8
     world.boot();
     world.step(Event::Accept(Box::new(pod)));
     let mut restarts: BTreeMap<String, u32> = BTreeMap::new();
+    let mut phase = Phase::Pending;
     for step in moves {
         match step {
             Move::Exit { which, status } => {
@@ -154,13 +155,16 @@ fn random_history(policies: &[u8], sidecars: &[bool], probed: &[u8], rules: &[u8
             }
             Move::StartError => world.start_error = Some("no such file".to_owned()),
         }
-        for status in world
-            .supervisor
-            .report()
-            .expect("accepted")
-            .status
-            .all_containers()
-        {
+        let report = world.supervisor.report().expect("accepted");
+        // K-294.
+        if matches!(phase, Phase::Succeeded | Phase::Failed) {
+            assert_eq!(
+                report.status.phase, phase,
+                "a phase that was the last has changed"
+            );
+        }
+        phase = report.status.phase;
+        for status in report.status.all_containers() {
             let before = restarts
                 .insert(status.name.clone(), status.restart_count)
                 .unwrap_or(0);

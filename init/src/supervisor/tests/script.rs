@@ -65,7 +65,7 @@ fn parse_time(at: &str) -> Time {
 }
 
 /// `policy=Never grace=5 init/first sidecar/log app other:OnFailure third:Never:In:42,43 fourth:Never:AllIn:42`
-/// `probe/app/liveness:period=1,failure=2 hook/app/PreStop`
+/// `fifth:image=shared probe/app/liveness:period=1,failure=2 hook/app/PreStop gate=example.com/ready`
 fn parse_pod(settings: &[&str]) -> Plan {
     let policy = |name: &str| match name {
         "Always" => RestartPolicy::Always,
@@ -114,6 +114,12 @@ fn parse_pod(settings: &[&str]) -> Plan {
                 let parts: Vec<&str> = setting.split(':').collect();
                 let (kind, name) = parts[0].split_once('/').unwrap_or(("", parts[0]));
                 let mut one = container(name);
+                let mut parts = parts.clone();
+                if let Some(place) = parts.iter().position(|part| part.starts_with("image=")) {
+                    let image = parts.remove(place).trim_start_matches("image=");
+                    one.image = format!("{image}:1");
+                    one.image_digest = Digest::sha256(image.as_bytes());
+                }
                 one.restart_policy = parts.get(1).map(|name| policy(name));
                 if kind == "sidecar" {
                     one.restart_policy = Some(RestartPolicy::Always);

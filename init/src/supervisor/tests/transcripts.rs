@@ -23,6 +23,7 @@ transcripts! {
     backoff_reset,
     image_backoff,
     image_of_a_stopped_container_under_never,
+    image_that_is_there_already,
     init_container_stopped,
     lc_001_always_restarts_after_failure_and_success,
     lc_002_on_failure_ends_with_success,
