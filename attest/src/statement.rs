@@ -2,29 +2,33 @@
 //! The platform's service fills in everything but [`Statement::data`], so a container can claim to be nobody else, and the
 //! label keeps such a document from being taken for a request for secrets ([`crate::release::LABEL`]).
 //!
-//! `user_data`, version 1; integers are big-endian, and nothing follows:
+//! `user_data`, version 2; integers are big-endian, and nothing follows:
 //!
 //! | offset | bytes | content |
 //! |---|---|---|
-//! | 0 | 32 | [`LABEL`]: `cloister.dev/application/v1`, then zeros |
+//! | 0 | 32 | [`LABEL`]: `cloister.dev/application/v2`, then zeros |
 //! | 32 | 48 | SHA-384 of the current bundle |
 //! | 80 | 8 | generation of that bundle; 0 when it has none |
-//! | 88 | 1 + n | length of the application's name, 1 to 253, and the name |
+//! | 88 | 32 | head of the history of bundles (`docs/updates.md`) |
+//! | 120 | 1 + n | length of the application's name, 1 to 253, and the name |
 //! | | 1 + n | length of the subject's name, 1 to 63, and the name: who asked |
 //! | | 1 + n | length of the subject's data, 0 to 64, and the data |
 //!
-//! At most 471 bytes, of the 512 that verifiers accept. There is one encoding of each value.
+//! At most 503 bytes, of the 512 that verifiers accept. There is one encoding of each value.
 
 use std::fmt;
 
 use crate::release::{Application, BUNDLE_DIGEST_BYTES};
 
 /// What the `user_data` of an application's document begins with.
-pub const LABEL: &[u8; 32] = b"cloister.dev/application/v1\0\0\0\0\0";
+pub const LABEL: &[u8; 32] = b"cloister.dev/application/v2\0\0\0\0\0";
 /// Most bytes of a subject's name: a DNS label (RFC 1123).
 pub const MAX_SUBJECT: usize = 63;
 /// Most bytes of the data that the subject adds: a SHA-512, for what is longer.
 pub const MAX_DATA: usize = 64;
+
+/// Bytes of the head of a history (SHA-256).
+pub const HISTORY_BYTES: usize = 32;
 
 /// The content of `user_data`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub struct Statement {
     pub bundle: [u8; BUNDLE_DIGEST_BYTES],
     /// Its generation; 0 when it has none.
     pub generation: u64,
+    /// Head of the history of this bundle and all that ran before it since the boot.
+    pub history: [u8; HISTORY_BYTES],
     /// Which application the bundle is.
     pub application: Application,
     /// Who asked, within the application.
@@ -71,7 +77,8 @@ impl Statement {
     ///
     /// [`StatementError::TooLong`].
     pub fn encode(&self) -> Result<Vec<u8>, StatementError> {
-        let mut bytes = [&LABEL[..], &self.bundle, &self.generation.to_be_bytes()].concat();
+        let generation = self.generation.to_be_bytes();
+        let mut bytes = [&LABEL[..], &self.bundle, &generation, &self.history].concat();
         let application = self.application.as_str().as_bytes();
         put(&mut bytes, "application", application, crate::release::MAX_NAME)?;
         put(&mut bytes, "subject", self.subject.as_bytes(), MAX_SUBJECT)?;
@@ -92,6 +99,7 @@ impl Statement {
     fn fields(rest: &[u8]) -> Option<Self> {
         let (bundle, rest) = rest.split_first_chunk()?;
         let (generation, rest) = rest.split_first_chunk()?;
+        let (history, rest) = rest.split_first_chunk()?;
         let (application, rest) = take(rest, crate::release::MAX_NAME)?;
         let (subject, rest) = take(rest, MAX_SUBJECT)?;
         let (data, rest) = take(rest, MAX_DATA)?;
@@ -103,6 +111,7 @@ impl Statement {
         Some(Self {
             bundle: *bundle,
             generation: u64::from_be_bytes(*generation),
+            history: *history,
             application: Application::try_from(text(application)?).ok()?,
             subject: text(subject)?,
             data: data.to_vec(),
@@ -132,6 +141,7 @@ mod tests {
         Statement {
             bundle: [7; BUNDLE_DIGEST_BYTES],
             generation: 3,
+            history: [9; HISTORY_BYTES],
             application: Application::try_from("shop.example".to_owned()).expect("a name"),
             subject: "web".to_owned(),
             data: b"report".to_vec(),
@@ -160,7 +170,7 @@ mod tests {
         longest.subject = "s".repeat(MAX_SUBJECT);
         longest.data = vec![1; MAX_DATA];
         let bytes = longest.encode().expect("encoded");
-        assert_eq!(bytes.len(), 471);
+        assert_eq!(bytes.len(), 503);
         assert!(bytes.len() <= crate::nsm::MAX_USER_DATA);
         longest.data.push(1);
         assert_eq!(longest.encode(), Err(StatementError::TooLong("data", MAX_DATA)));

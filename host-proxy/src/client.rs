@@ -105,6 +105,12 @@ pub async fn apply(socket: &Path, bundle: Vec<u8>) -> Result<Applied, Failure> {
     parse(&whole(answer).await?)
 }
 
+/// `host-proxy update`.
+pub async fn update(socket: &Path, bundle: Vec<u8>) -> Result<Applied, Failure> {
+    let answer = request(socket, Method::POST, "/update", bundle.into()).await?;
+    parse(&whole(answer).await?)
+}
+
 /// Sends one request; an answer that is no success becomes a failure with the proxy's own words.
 async fn request(
     socket: &Path,

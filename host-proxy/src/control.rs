@@ -40,6 +40,8 @@ pub enum Request {
     Apply {
         /// Its bytes.
         bundle: Vec<u8>,
+        /// What for.
+        intent: Intent,
         /// The verdict.
         reply: oneshot::Sender<Result<Applied, ApplyError>>,
     },
@@ -57,6 +59,15 @@ pub enum Request {
     },
 }
 
+/// What a bundle is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// Be the first of its enclave.
+    Begin,
+    /// Change what runs.
+    Change,
+}
+
 /// Why a bundle was not applied.
 #[derive(Debug, Error)]
 pub enum ApplyError {
@@ -64,8 +75,11 @@ pub enum ApplyError {
     #[error("the bundle was rejected")]
     Rejected(#[source] Rejection),
     /// The enclave has one already.
-    #[error("the enclave already runs the bundle {0}; stop it first")]
+    #[error("the enclave already runs the bundle {0}; change it with `host-proxy update`, or stop it first")]
     Another(String),
+    /// There is nothing that an update could change.
+    #[error("the enclave runs no Pod yet: `host-proxy apply` gives it one")]
+    NothingRuns,
     /// Not now.
     #[error("another bundle is being applied")]
     Busy,
@@ -117,6 +131,11 @@ pub struct Control {
     pub session: Option<String>,
     /// Keeps a new key.
     pub store_session: StoreSession,
+    /// Digest of the last update that was sent, by this run or an earlier one: whether it was accepted may have been lost
+    /// with a connection, and then the enclave rightly runs another bundle than the first.
+    pub offered: Option<String>,
+    /// Keeps such a digest.
+    pub store_offered: StoreSession,
     /// Knows when the enclave is gone.
     pub obituary: Obituary,
     /// Knows when the enclave can be dialled.
@@ -294,6 +313,8 @@ mod tests {
             bundle: None,
             session: None,
             store_session: Box::new(|_| Ok(())),
+            offered: None,
+            store_offered: Box::new(|_| Ok(())),
             obituary,
             has_booted: Box::new(|| true),
             first_deadline,

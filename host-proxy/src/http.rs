@@ -53,7 +53,7 @@ pub struct Site {
 pub enum Access {
     /// GET only.
     ReadOnly,
-    /// `POST /apply` and `POST /stop`, too: the socket belongs to the user who started the proxy.
+    /// `POST /apply`, `/update` and `/stop`, too: the socket belongs to the user who started the proxy.
     Full,
 }
 

@@ -1,5 +1,6 @@
 //! The commands: from options to the tasks and back to an exit code.
 
+use std::path::Path;
 use std::time::Duration;
 
 use manifest_sync::link::Address;
@@ -35,13 +36,18 @@ pub async fn run(command: Command) -> Result<Exit, Failure> {
         } => {
             let bundle = crate::bundle::load(&source, images.as_deref())?;
             let applied = client::apply(&place::socket(&target)?, bundle.bundle.bytes).await?;
-            for warning in &applied.warnings {
-                say(&format!(
-                    "warning: {}",
-                    crate::table::escape(&warning.to_string())
-                ));
-            }
+            warn(&applied);
             print(&format!("applied {}\n", applied.digest))
+        }
+        Command::Update {
+            target,
+            source,
+            images,
+        } => {
+            let bundle = crate::bundle::load(&source, images.as_deref())?;
+            let applied = client::update(&place::socket(&target)?, bundle.bundle.bytes).await?;
+            warn(&applied);
+            print(&format!("updated {}\n", applied.digest))
         }
         Command::Status {
             target,
@@ -68,6 +74,15 @@ pub async fn run(command: Command) -> Result<Exit, Failure> {
     }
 }
 
+fn warn(applied: &client::Applied) {
+    for warning in &applied.warnings {
+        say(&format!(
+            "warning: {}",
+            crate::table::escape(&warning.to_string())
+        ));
+    }
+}
+
 async fn run_serve(serve: Serve) -> Result<Exit, Failure> {
     let address: Address = serve
         .enclave
@@ -82,7 +97,9 @@ async fn run_serve(serve: Serve) -> Result<Exit, Failure> {
         .map(|loaded| loaded.ports.clone())
         .unwrap_or_default();
     let bound = serving::bind(&state, &serve.serving, &ports).await?;
+    let (source, images) = (serve.source.clone(), serve.images.clone());
     let work = Work {
+        reload: Box::new(move || reload(source.as_ref(), images.as_deref())),
         enclave: Enclave::new(address),
         state,
         bundle: loaded.map(|loaded| loaded.bundle),
@@ -106,4 +123,15 @@ pub(crate) fn print(text: &str) -> Result<Exit, Failure> {
         .and_then(|()| out.flush())
         .map_err(|error| Failure::new(Exit::Host, format!("cannot write to standard output: {error}")))?;
     Ok(Exit::Pod(0))
+}
+
+/// Reads what a proxy was started with once more.
+pub(crate) fn reload(source: Option<&cli::Source>, images: Option<&Path>) -> Result<Vec<u8>, Failure> {
+    match source {
+        None => Err(Failure::new(
+            Exit::Usage,
+            "this proxy was started without manifests and without a bundle: use `host-proxy update`",
+        )),
+        Some(source) => crate::bundle::load(source, images).map(|loaded| loaded.bundle.bytes),
+    }
 }

@@ -108,12 +108,17 @@ fn lock(state: &Path) -> Result<Flock<File>, Failure> {
     })
 }
 
+/// Reads a bundle.
+pub type Reload = Box<dyn Fn() -> Result<Vec<u8>, Failure>>;
+
 /// What to serve.
 pub struct Work {
     /// The enclave.
     pub enclave: Enclave,
     /// State directory.
     pub state: PathBuf,
+    /// Reads what the proxy was started with once more, on SIGHUP.
+    pub reload: Reload,
     /// To be applied when the enclave has none.
     pub bundle: Option<Bundle>,
     /// What the enclave may fetch.
@@ -139,6 +144,7 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
     let host = |error: io::Error| Failure::new(Exit::Host, error.to_string());
     let abandoned = signal::watch(wishes.clone()).map_err(host)?;
     let follower = follower(&work, &view, &ring, &counts, serving, drained).map_err(host)?;
+    signal::update_on_hangup(wishes.clone(), work.reload).map_err(host)?;
 
     bound.ingress.serve(&work.enclave, &view);
     if let Some(address) = bound.http.as_ref().and_then(|http| http.local_addr().ok()) {
@@ -157,6 +163,7 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
     let lines = tokio::spawn(follower.run());
 
     let session_path = work.state.join("session");
+    let offered_path = work.state.join("update");
     let control = Control {
         enclave: work.enclave,
         blobs: work.blobs,
@@ -164,6 +171,8 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
         bundle: work.bundle,
         session: read_session(&session_path),
         store_session: Box::new(move |key| write_atomically(&session_path, key.as_bytes())),
+        offered: std::fs::read_to_string(&offered_path).ok(),
+        store_offered: Box::new(move |digest| write_atomically(&offered_path, digest.as_bytes())),
         obituary: work.obituary,
         has_booted: work.has_booted,
         first_deadline: work.first_deadline,

@@ -65,7 +65,9 @@ pub async fn up(up: Up) -> Result<Exit, Failure> {
         true
     };
     let (watched, booting) = (enclave.clone(), enclave.clone());
+    let (source, images) = (up.source.clone(), up.images.clone());
     let work = Work {
+        reload: Box::new(move || crate::run::reload(Some(&source), images.as_deref())),
         enclave: Enclave::new(enclave.address()?),
         state,
         bundle: Some(loaded.bundle),

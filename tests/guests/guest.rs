@@ -40,6 +40,11 @@ fn main() {
             println!("{}", std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string()));
             forever();
         }
+        ["env", name] => {
+            println!("{name}={}", std::env::var(name).unwrap_or_else(|_| "absent".to_owned()));
+            forever();
+        }
+        ["watch", paths @ ..] => watch(paths),
         ["write", path, text] => std::fs::write(path, text).expect("a writable file"),
         ["show", path] => show(path),
         ["attest", socket, target] => {
@@ -256,6 +261,21 @@ fn http(port: u16) {
             _ => "200 OK",
         };
         let _ = write!(stream, "HTTP/1.1 {answer}\r\nContent-Length: 4\r\n\r\nbody");
+    }
+}
+
+/// Says what is in files, and again whenever it changes.
+fn watch(paths: &[&str]) {
+    let mut known = vec![String::new(); paths.len()];
+    loop {
+        for (path, known) in paths.iter().zip(&mut known) {
+            let now = std::fs::read_to_string(path).unwrap_or_else(|_| "absent".to_owned());
+            if now != *known {
+                println!("{path}: {now}");
+                *known = now;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+pub mod images;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -153,6 +154,19 @@ impl Up {
             .arg(self.state())
             .output()
             .expect("host-proxy runs")
+    }
+
+    /// `host-proxy update` with these objects; `flags` go to it.
+    pub fn update(&self, objects: &[Value], flags: &[&str]) -> std::process::Output {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+        let path = self.scratch.path().join("update.json");
+        std::fs::write(&path, list.to_string()).expect("a manifest");
+        let mut arguments = vec!["update", "-f", path.to_str().expect("UTF-8")];
+        arguments.extend(flags);
+        if !flags.contains(&"--images") {
+            arguments.extend(["--images", self.product.guests.to_str().expect("UTF-8")]);
+        }
+        self.client(&arguments)
     }
 
     /// The newest report.

@@ -29,7 +29,7 @@ impl Flags {
             }
             (None, true) => {
                 match verb {
-                    Verb::Up | Verb::Apply => self
+                    Verb::Up | Verb::Apply | Verb::Update => self
                         .mistakes
                         .push("a manifest is missing: add `-f FILE`, or `--bundle FILE`".to_owned()),
                     Verb::Sign => self.mistakes.push(
@@ -178,6 +178,11 @@ impl Flags {
                 serving,
             }),
             Verb::Apply => Command::Apply {
+                target,
+                source: needed(source)?,
+                images,
+            },
+            Verb::Update => Command::Update {
                 target,
                 source: needed(source)?,
                 images,

@@ -9,6 +9,7 @@ pub fn text(verb: Option<Verb>) -> &'static str {
         Some(Verb::Up) => UP,
         Some(Verb::Serve) => SERVE,
         Some(Verb::Apply) => APPLY,
+        Some(Verb::Update) => UPDATE,
         Some(Verb::Status) => STATUS,
         Some(Verb::Logs) => LOGS,
         Some(Verb::Stop) => STOP,
@@ -27,6 +28,7 @@ Commands:
   up         start an enclave, run a Pod in it, serve until it ends
   serve      attach to a running enclave and serve it (sidecar)
   apply      hand a bundle to the running proxy
+  update     change the running Pod
   status     show the Pod
   logs       show the logs of the Pod
   stop       stop the Pod
@@ -116,6 +118,23 @@ Hand a bundle to the running proxy, which applies it to its enclave.
 
 Usage: host-proxy apply (-f FILE [-f FILE]... [--images DIR] | --bundle FILE)
                         [--name NAME | --state-dir DIR]
+";
+
+const UPDATE: &str = "\
+Hand another bundle to the running proxy: its enclave changes the Pod in place, if its trust policy says
+`updates: InPlace` and the bundle changes only what may change (images, labels, annotations, ConfigMaps and
+Secrets, ...: docs/updates.md). The generation of a signed bundle has to be higher.
+
+Usage: host-proxy update (-f FILE [-f FILE]... [--images DIR] | --bundle FILE)
+                         [--name NAME | --state-dir DIR]
+
+A proxy that was started with the same files reads them again and does the same on SIGHUP.
+
+Exit codes:
+  0    the enclave has accepted it (or runs it already)
+  65   the bundle was rejected; every reason is printed with its field
+  69   no proxy runs, or the enclave does not answer
+  76   there is no Pod to change
 ";
 
 const STATUS: &str = "\

@@ -47,7 +47,7 @@ pub(super) fn long_flags(verb: Verb) -> &'static [&'static str] {
             "state-dir",
             "help",
         ],
-        Verb::Apply => &["file", "bundle", "images", "name", "state-dir", "help"],
+        Verb::Apply | Verb::Update => &["file", "bundle", "images", "name", "state-dir", "help"],
         Verb::Status => &["output", "watch", "name", "state-dir", "help"],
         Verb::Logs => &["follow", "name", "state-dir", "help"],
         Verb::Stop => &["grace", "name", "state-dir", "help"],

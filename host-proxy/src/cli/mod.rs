@@ -38,6 +38,15 @@ pub enum Command {
         /// Where image tags are looked up.
         images: Option<PathBuf>,
     },
+    /// Change the running Pod.
+    Update {
+        /// Which proxy.
+        target: Target,
+        /// The bundle that takes the place of the one that runs.
+        source: Source,
+        /// Where image tags are looked up.
+        images: Option<PathBuf>,
+    },
     /// Show the Pod.
     Status {
         /// Which proxy.
@@ -89,6 +98,8 @@ pub enum Verb {
     Serve,
     /// `apply`
     Apply,
+    /// `update`
+    Update,
     /// `status`
     Status,
     /// `logs`
@@ -105,10 +116,11 @@ pub enum Verb {
 
 impl Verb {
     /// All of them, in the order of the help.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Up,
         Self::Serve,
         Self::Apply,
+        Self::Update,
         Self::Status,
         Self::Logs,
         Self::Stop,
@@ -123,6 +135,7 @@ impl Verb {
             Self::Up => "up",
             Self::Serve => "serve",
             Self::Apply => "apply",
+            Self::Update => "update",
             Self::Status => "status",
             Self::Logs => "logs",
             Self::Stop => "stop",

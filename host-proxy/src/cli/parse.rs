@@ -164,7 +164,7 @@ impl Flags {
             self.words.push(value.to_owned());
         } else if verb == Verb::Inspect && self.bundle.is_none() {
             self.bundle = Some(value.into());
-        } else if matches!(verb, Verb::Up | Verb::Apply | Verb::Sign) {
+        } else if matches!(verb, Verb::Up | Verb::Apply | Verb::Update | Verb::Sign) {
             self.mistakes.push(format!(
                 "unexpected argument `{value}`; a manifest is given as `-f {value}`"
             ));

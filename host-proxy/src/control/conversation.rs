@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::connection::{Connection, Outgoing, serve_blob};
-use super::{ApplyError, Bundle, Control, Request, Stopping, refused};
+use super::{ApplyError, Bundle, Control, Intent, Request, Stopping, refused};
 use crate::broker;
 use crate::client::{Applied, rejected};
 use crate::exit::{Exit, Failure};
@@ -145,9 +145,12 @@ impl<'a> Conversation<'a> {
             return Ok(Some(End::NeverApplied));
         }
         match (&self.applied, &self.control.bundle) {
-            (Some(there), Some(ours)) if *there != ours.digest => {
+            (Some(there), Some(ours))
+                if *there != ours.digest && self.control.offered.as_ref() != Some(there) =>
+            {
                 let message = format!(
-                    "the enclave already runs another bundle ({}); stop it first with `host-proxy stop`",
+                    "the enclave already runs another bundle ({}); change it with `host-proxy update`, or stop it first \
+                     with `host-proxy stop`",
                     escape(there)
                 );
                 return Err(Failure::new(Exit::Refused, message));
@@ -312,28 +315,37 @@ impl<'a> Conversation<'a> {
                 let request = self.nonce;
                 self.send(ToEnclave::SetCondition { request, condition });
             }
-            Request::Apply { bundle, reply } => {
-                if !matches!(self.applying, Applying::Nobody) {
-                    let _ = reply.send(Err(ApplyError::Busy));
-                    return None;
-                }
-                let bundle = Bundle::new(bundle);
-                match &self.applied {
-                    Some(there) if *there == bundle.digest => {
-                        let _ = reply.send(Ok(Applied {
-                            digest: bundle.digest,
-                            warnings: Vec::new(),
-                        }));
-                    }
-                    Some(there) => drop(reply.send(Err(ApplyError::Another(there.clone())))),
-                    None => {
-                        self.applying = Applying::Wish(reply);
-                        self.apply(bundle.bytes);
-                    }
-                }
-            }
+            Request::Apply {
+                bundle,
+                intent,
+                reply,
+            } => self.offer(Bundle::new(bundle), intent, reply),
         }
         None
+    }
+
+    /// Sends a bundle of somebody else's, if it is one that could be meant.
+    fn offer(&mut self, bundle: Bundle, intent: Intent, reply: oneshot::Sender<Result<Applied, ApplyError>>) {
+        let refusal = match (&self.applied, intent) {
+            _ if !matches!(self.applying, Applying::Nobody) => Err(ApplyError::Busy),
+            (Some(there), _) if *there == bundle.digest => Ok(Applied {
+                digest: bundle.digest,
+                warnings: Vec::new(),
+            }),
+            (Some(there), Intent::Begin) => Err(ApplyError::Another(there.clone())),
+            (None, Intent::Change) => Err(ApplyError::NothingRuns),
+            (None, Intent::Begin) | (Some(_), Intent::Change) => {
+                if intent == Intent::Change {
+                    if let Err(error) = (self.control.store_offered)(&bundle.digest) {
+                        log::warn!("the digest of the update cannot be kept: {error}");
+                    }
+                    self.control.offered = Some(bundle.digest);
+                }
+                self.applying = Applying::Wish(reply);
+                return self.apply(bundle.bytes);
+            }
+        };
+        let _ = reply.send(refusal);
     }
 
     fn apply(&mut self, bytes: Vec<u8>) {

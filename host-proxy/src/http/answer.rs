@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::body::AnswerBody;
 use super::{Access, Site};
 use crate::cli::LogFormat;
-use crate::control::{self, ApplyError};
+use crate::control::{self, ApplyError, Intent};
 use crate::logs::{Raw, Reader, Step, Style};
 use crate::metrics;
 use crate::view::StatusAnswer;
@@ -65,17 +65,18 @@ pub(super) async fn answer(
             }
         }
         (&Method::GET, "/logs") => logs(site, &query, follows),
-        (&Method::POST, "/apply") if access == Access::Full => apply(request, site).await,
+        (&Method::POST, "/apply") if access == Access::Full => apply(request, site, Intent::Begin).await,
+        (&Method::POST, "/update") if access == Access::Full => apply(request, site, Intent::Change).await,
         (&Method::POST, "/stop") if access == Access::Full => stop(site, &query).await,
         (&Method::POST, "/condition") if access == Access::Full => condition(request, site).await,
         (_, "/livez" | "/readyz" | "/status" | "/events" | "/metrics" | "/logs") => {
             text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n")
         }
-        (_, "/apply" | "/stop" | "/condition") if access == Access::ReadOnly => text(
+        (_, "/apply" | "/update" | "/stop" | "/condition") if access == Access::ReadOnly => text(
             StatusCode::FORBIDDEN,
-            "only over the Unix socket: use host-proxy apply, stop or condition\n",
+            "only over the Unix socket: use host-proxy apply, update, stop or condition\n",
         ),
-        (_, "/apply" | "/stop" | "/condition") => text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n"),
+        (_, "/apply" | "/update" | "/stop" | "/condition") => text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n"),
         _ => text(
             StatusCode::NOT_FOUND,
             "there are /livez /readyz /status /events /metrics and /logs?container=NAME&follow=1\n",
@@ -184,7 +185,7 @@ fn message(status: StatusCode, message: impl Into<String>) -> Answer {
     )
 }
 
-async fn apply(request: Request<Incoming>, site: &Site) -> Answer {
+async fn apply(request: Request<Incoming>, site: &Site, intent: Intent) -> Answer {
     let limit = MAX_BUNDLE_BYTES;
     let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(request.into_body(), limit).collect()).await;
     let bundle = match body {
@@ -202,12 +203,15 @@ async fn apply(request: Request<Incoming>, site: &Site) -> Answer {
         Ok(ports) => ports,
         Err(rejection) => return json(StatusCode::UNPROCESSABLE_ENTITY, &rejection),
     };
-    if let Err(error) = site.ingress.bind(&ports).await {
+    if intent == Intent::Begin
+        && let Err(error) = site.ingress.bind(&ports).await
+    {
         return message(StatusCode::LOCKED, error.to_string());
     }
     let (reply, verdict) = oneshot::channel();
     let wish = control::Request::Apply {
         bundle: bundle.to_vec(),
+        intent,
         reply,
     };
     if site.control.send(wish).await.is_err() {

@@ -21,6 +21,8 @@ pub(crate) enum ToAttest {
         generation: u64,
         /// Name of the application.
         application: Application,
+        /// Head of the history of bundles.
+        history: [u8; 32],
     },
     /// A container's socket, already listening. With its descriptor.
     Socket {

@@ -42,6 +42,7 @@ struct Identity {
     bundle: BundleDigest,
     generation: u64,
     application: Application,
+    history: [u8; 32],
 }
 
 /// Shared by all conversations.
@@ -139,6 +140,7 @@ fn hear(
             bundle,
             generation,
             application,
+            history,
         } => {
             let bundle = bundle
                 .parse()
@@ -147,6 +149,7 @@ fn hear(
                 bundle,
                 generation,
                 application,
+                history,
             });
         }
         ToAttest::Socket { container } => socket::serve(container, attached()?, Rc::clone(shared))?,

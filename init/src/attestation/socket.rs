@@ -163,6 +163,7 @@ impl Desk {
             bundle: *identity.bundle.as_bytes(),
             generation: identity.generation,
             application: identity.application,
+            history: identity.history,
             subject: self.container.clone(),
             data: asked.data,
         };

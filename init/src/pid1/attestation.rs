@@ -13,6 +13,7 @@ use std::rc::Rc;
 use attest::release::{Application, Names};
 use manifest_sync::plan::{Plan, VolumeSource};
 use manifest_sync::trust::VerifiedBundle;
+use manifest_sync::update::History;
 use manifest_sync::volume::ATTESTATION_SOCKET;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::Sender;
@@ -31,18 +32,31 @@ pub(super) struct Identity {
     pub(super) bundle: String,
     pub(super) generation: u64,
     pub(super) application: Application,
+    pub(super) history: History,
 }
 
 impl Identity {
     /// Of a bundle that may run. One that names no application is known by its Pod.
-    pub(super) fn of(verified: &VerifiedBundle) -> Result<Self, String> {
+    pub(super) fn of(verified: &VerifiedBundle, history: History) -> Result<Self, String> {
         let name = verified.application().unwrap_or(&verified.plan().name);
         let application = Application::try_from(name.to_owned());
         Ok(Self {
             bundle: verified.digest().to_string(),
             generation: verified.generation(),
             application: application.map_err(|error| format!("{name:?} is {error}"))?,
+            history,
         })
+    }
+}
+
+impl Identity {
+    fn message(&self) -> ToAttest {
+        ToAttest::Identity {
+            bundle: self.bundle.clone(),
+            generation: self.generation,
+            application: self.application.clone(),
+            history: *self.history.as_bytes(),
+        }
     }
 }
 
@@ -82,21 +96,21 @@ impl Attestation {
         self.introduce()
     }
 
+    /// Another bundle runs: documents say so from now on.
+    pub(super) fn update(&mut self, identity: Identity) -> io::Result<()> {
+        let told = identity.message();
+        // Without a measured bundle there was no module to give, and there is nobody to tell.
+        if self.identity.replace(identity).is_some() {
+            self.send(&told, None)?;
+        }
+        Ok(())
+    }
+
     fn introduce(&self) -> io::Result<()> {
-        let Some(Identity {
-            bundle,
-            generation,
-            application,
-        }) = &self.identity
-        else {
+        let Some(identity) = &self.identity else {
             return Ok(());
         };
-        let identity = ToAttest::Identity {
-            bundle: bundle.clone(),
-            generation: *generation,
-            application: application.clone(),
-        };
-        self.send(&identity, None)?;
+        self.send(&identity.message(), None)?;
         self.listeners.iter().try_for_each(|(container, listener)| {
             let container = container.clone();
             self.send(&ToAttest::Socket { container }, Some(listener))

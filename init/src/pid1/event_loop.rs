@@ -14,6 +14,7 @@ use cloister_init::supervisor::time::Time;
 use cloister_init::supervisor::unit::UnitId;
 use cloister_init::supervisor::{Identity, Supervisor};
 use manifest_sync::config::{CONTROL_PORT, DATA_PORT};
+use manifest_sync::digest::Digest;
 use manifest_sync::env;
 use manifest_sync::link::{self, Address};
 use manifest_sync::plan::Plan;
@@ -40,6 +41,7 @@ use super::process::ReportPipe;
 use super::secrets::Secrets;
 use super::security_module::Module;
 use super::service::{Services, Surroundings};
+use super::update::Release;
 use crate::child::spec::ChildSpec;
 use crate::net::message::FromNet;
 use crate::sys::kill;
@@ -55,6 +57,8 @@ pub(super) struct Pid1 {
     pub(super) started: Instant,
     pub(super) supervisor: Supervisor,
     pub(super) plan: Option<Rc<Plan>>,
+    /// What runs as a whole, as soon as there is a plan.
+    pub(super) release: Option<Release>,
     pub(super) runtime: env::Runtime,
     pub(super) boot_id: String,
     pub(super) owners: Owners,
@@ -91,6 +95,8 @@ pub(super) struct Child {
     pub(super) report: Option<ReportPipe>,
     /// Of a container in which probes run commands: what these start from.
     pub(super) spec: Option<Rc<ChildSpec>>,
+    /// The image that it was made from, which an update may have replaced in the plan.
+    pub(super) image: Option<Digest>,
     pub(super) logs: Vec<Rc<LogPipe>>,
     pub(super) spawned: Instant,
 }
@@ -212,6 +218,7 @@ impl Pid1 {
             started: Instant::now(),
             supervisor: Supervisor::new(identity),
             plan: None,
+            release: None,
             runtime: env::Runtime {
                 pod_ip: POD_IP.to_owned(),
                 host_ip: POD_IP.to_owned(),

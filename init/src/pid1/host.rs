@@ -18,6 +18,7 @@ use super::exit::ExitCode;
 use super::finish::Audience;
 use super::input::{ConnectionId, Input};
 use super::measure;
+use super::update::Release;
 use crate::handshakes::Room;
 use crate::sys::{fd, proc};
 
@@ -238,16 +239,8 @@ impl Pid1 {
                     rejection: error.into(),
                 }
             }
-            Ok(verified) => match &self.plan {
-                Some(running) if running.digest != verified.digest() => FromEnclave::Rejected {
-                    rejection: already_running(&running.name),
-                },
-                Some(_) => FromEnclave::Applied {
-                    digest: verified.digest().to_string(),
-                    warnings: verified.warnings().to_vec(),
-                },
-                None => return self.accept_first(id, verified),
-            },
+            Ok(verified) if self.plan.is_some() => self.succeed(verified),
+            Ok(verified) => return self.accept_first(id, verified),
         };
         self.connections.send(id, &answer);
     }
@@ -262,13 +255,20 @@ impl Pid1 {
             self.cannot_vouch(id, &error);
             return;
         }
-        let mut warnings = verified.warnings().to_vec();
-        warnings.extend(self.unenforced(verified.plan()));
-        warnings.extend(self.withheld(verified.plan()));
+        let warnings = self.warnings(&verified);
+        self.release = Some(Release::first(&verified));
         let digest = verified.digest().to_string();
         self.connections
             .send(id, &FromEnclave::Applied { digest, warnings });
         self.accept(verified.into_plan());
+    }
+
+    /// What is to be known of a bundle that runs.
+    pub(super) fn warnings(&self, verified: &VerifiedBundle) -> Vec<Finding> {
+        let mut warnings = verified.warnings().to_vec();
+        warnings.extend(self.unenforced(verified.plan()));
+        warnings.extend(self.withheld(verified.plan()));
+        warnings
     }
 
     /// Measures the bundle and gives the security module away, for good.
@@ -278,7 +278,7 @@ impl Pid1 {
         };
         measure::measure(&module, verified.measurements())
             .map_err(|error| format!("the bundle cannot be measured: {error}"))?;
-        let identity = Identity::of(verified)?;
+        let identity = Identity::of(verified, Release::first(verified).history)?;
         attestation
             .begin(&module, identity, verified.plan())
             .map_err(|error| format!("the security module cannot be given to the attest service: {error}"))
@@ -367,18 +367,5 @@ impl Pid1 {
             log_dropped_bytes: logs.dropped_bytes,
             refused_connections: self.refused,
         }
-    }
-}
-
-fn already_running(name: &str) -> Rejection {
-    Rejection {
-        errors: vec![Finding {
-            object: format!("Pod/{name}"),
-            path: String::new(),
-            message:
-                "is already running with another bundle, which cannot be replaced: stop this enclave and \
-                      start a new one"
-                    .to_owned(),
-        }],
     }
 }

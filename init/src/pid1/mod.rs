@@ -27,6 +27,7 @@ mod secrets;
 mod security_module;
 mod service;
 mod unit;
+mod update;
 mod volume;
 
 use std::io::Write as _;

@@ -146,7 +146,7 @@ impl Pid1 {
         let child = self.children.get(&pid);
         let container = child.and_then(|child| self.container(child.unit));
         let own = container.and_then(|container| signal::number(container.hooks.stop_signal.as_deref()?));
-        own.or_else(|| signal::of_image(&self.images.get(&container?.image_digest)?.stop_signal))
+        own.or_else(|| signal::of_image(&self.images.get(child?.image.as_ref()?)?.stop_signal))
             .unwrap_or(kill::SIGTERM)
     }
 
@@ -194,6 +194,7 @@ impl Pid1 {
                 attempt,
                 report: None,
                 spec: None,
+                image: None,
                 logs: Vec::new(),
                 spawned,
             },
@@ -252,6 +253,7 @@ impl Pid1 {
             stderr: &stderr_end,
         };
         let has_commands = probe::has_commands(container);
+        let image_digest = container.image_digest.clone();
         let spawned = Instant::now();
         let started = process::start(&spec, Namespaces::Container, &outputs, &[]).map_err(create)?;
         let mut logs = Vec::new();
@@ -268,6 +270,7 @@ impl Pid1 {
                 attempt,
                 report: None,
                 spec: has_commands.then(|| Rc::new(spec)),
+                image: Some(image_digest),
                 logs,
                 spawned,
             },

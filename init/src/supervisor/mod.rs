@@ -334,6 +334,11 @@ impl Supervisor {
         }
     }
 
+    /// Whether there is a Pod that can still be changed.
+    pub fn takes_updates(&self) -> bool {
+        self.stop.is_none() && self.pod.as_ref().is_some_and(Pod::is_running)
+    }
+
     /// Whether all base services run and are ready.
     pub fn services_are_ready(&self) -> bool {
         self.services.iter().all(Service::is_ready)

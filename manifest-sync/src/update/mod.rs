@@ -6,7 +6,10 @@
 //! ```
 
 mod difference;
+mod history;
 mod pod;
+
+pub use history::History;
 
 use serde_json::Value;
 

@@ -1,1 +1,185 @@
-//! Changes of a running Pod, deadlines, ephemeral containers (section P of the cases).
+//! Section P of the cases: changes of a running Pod.
+
+use manifest_sync::status::{ContainerState, ContainerStatus};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tests::{Up, guest, images, pod, product, wait_for};
+
+/// What a client command had to say on standard error, and its exit code.
+fn said(output: &std::process::Output) -> (Option<i32>, String) {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), text)
+}
+
+fn accepted(output: &std::process::Output) {
+    let (code, text) = said(output);
+    assert_eq!(code, Some(0), "{text}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.starts_with("updated sha384:"), "{printed}");
+}
+
+/// Code, findings.
+fn refused(output: &std::process::Output, findings: &[&str]) {
+    let (code, text) = said(output);
+    assert_eq!(code, Some(65), "{text}");
+    for finding in findings {
+        assert!(text.contains(finding), "no {finding:?} in {text}");
+    }
+}
+
+fn is_running(status: &ContainerStatus) -> bool {
+    matches!(status.state, ContainerState::Running { .. })
+}
+
+fn config_map(name: &str, value: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"key": value}})
+}
+
+fn of_image(mut container: Value, image: &str) -> Value {
+    container["image"] = json!(image);
+    container
+}
+
+#[test]
+fn lc_280_another_image_replaces_its_container_and_no_other() {
+    let Some(product) = product() else { return };
+    let layout = images::versions(&product.guests, &["1", "2"]);
+    let layout = layout.path().to_str().expect("UTF-8");
+    // Under Never, too (K-464).
+    let objects = |image: &str| {
+        let first = of_image(guest("first", &["env", "VERSION"]), image);
+        [pod(
+            json!({"containers": [first, guest("second", &["sleep"])], "restartPolicy": "Never",
+                    "terminationGracePeriodSeconds": 0}),
+        )]
+    };
+    let up = Up::start(&product, &objects("guest:1"), &["--images", layout]);
+    up.wait_log("VERSION=1");
+    let second = up.wait_running("second");
+    let before = up.report().expect("it runs").bundle_digest;
+    accepted(&up.update(&objects("guest:2"), &["--images", layout]));
+    let first = up.wait_container("first", "replaced", |status| {
+        status.restart_count == 1 && is_running(status)
+    });
+    assert!(first.image.starts_with("guest:2@sha256:"), "{first:?}");
+    up.wait_log("VERSION=2");
+    let killed = "Container first definition changed, will be restarted";
+    let events = up.client(&["status"]);
+    assert!(String::from_utf8_lossy(&events.stdout).contains(killed));
+    assert_eq!(up.wait_running("second"), second, "it was touched");
+    assert_ne!(up.report().expect("it runs").bundle_digest, before);
+}
+
+#[test]
+fn lc_285_another_label_restarts_nothing() {
+    let Some(product) = product() else { return };
+    let spec = json!({"containers": [guest("app", &["sleep"])]});
+    let up = Up::start(&product, &[pod(spec.clone())], &[]);
+    let app = up.wait_running("app");
+    let mut other = pod(spec);
+    other["metadata"]["labels"] = json!({"release": "2"});
+    accepted(&up.update(std::slice::from_ref(&other), &[]));
+    // The same once more changes nothing.
+    accepted(&up.update(&[other], &[]));
+    assert_eq!(up.wait_running("app"), app);
+}
+
+#[test]
+fn lc_288_a_changed_command_is_refused_and_restarts_nothing() {
+    let Some(product) = product() else { return };
+    let with = |words: &[&str]| {
+        let mut app = guest("app", words);
+        app["env"] = json!([{"name": "A", "value": words[0]}]);
+        [pod(json!({"containers": [app]}))]
+    };
+    let up = Up::start(&product, &with(&["sleep"]), &[]);
+    let app = up.wait_running("app");
+    let output = up.update(&with(&["ignore-term"]), &[]);
+    let words = "pod updates may not change fields other than";
+    refused(
+        &output,
+        &[
+            &format!("Pod/test: spec.containers[0].args[0]: {words}"),
+            &format!("Pod/test: spec.containers[0].env[0].value: {words}"),
+        ],
+    );
+    assert_eq!(up.wait_running("app"), app);
+}
+
+#[test]
+fn lc_222_a_mounted_config_map_follows_the_bundle() {
+    let Some(product) = product() else { return };
+    let objects = |value: &str| {
+        let mut app = guest("app", &["watch", "/config/key"]);
+        app["volumeMounts"] = json!([{"name": "config", "mountPath": "/config"}]);
+        app["env"] =
+            json!([{"name": "KEY", "valueFrom": {"configMapKeyRef": {"name": "one", "key": "key"}}}]);
+        let volumes = json!([{"name": "config", "configMap": {"name": "one"}}]);
+        [
+            pod(json!({"containers": [app], "volumes": volumes})),
+            config_map("one", value),
+        ]
+    };
+    let up = Up::start(&product, &objects("old"), &[]);
+    up.wait_log("/config/key: old");
+    accepted(&up.update(&objects("new"), &[]));
+    up.wait_log("/config/key: new");
+    assert_eq!(up.wait_running("app").restart_count, 0);
+    // And on SIGHUP, from the file that `up` was started with.
+    let text: Vec<String> = objects("newest").iter().map(Value::to_string).collect();
+    std::fs::write(up.scratch().join("pod.yaml"), text.join("\n---\n")).expect("a manifest");
+    up.signal(Signal::SIGHUP);
+    up.wait_log("/config/key: newest");
+    wait_for("the answer", || {
+        up.stderr().contains("updated sha384:").then_some(())
+    });
+}
+
+#[test]
+fn lc_234_a_sub_path_changes_with_the_next_instance() {
+    let Some(product) = product() else { return };
+    let layout = images::versions(&product.guests, &["1", "2"]);
+    let layout = layout.path().to_str().expect("UTF-8");
+    let objects = |image: &str, value: &str| {
+        let mut app = of_image(guest("app", &["watch", "/config", "/whole/key"]), image);
+        app["volumeMounts"] = json!([
+            {"name": "config", "mountPath": "/config", "subPath": "key"},
+            {"name": "config", "mountPath": "/whole"},
+        ]);
+        let volumes = json!([{"name": "config", "configMap": {"name": "one"}}]);
+        [
+            pod(json!({"containers": [app], "volumes": volumes, "terminationGracePeriodSeconds": 0})),
+            config_map("one", value),
+        ]
+    };
+    let up = Up::start(&product, &objects("guest:1", "old"), &["--images", layout]);
+    up.wait_log("/config: old");
+    accepted(&up.update(&objects("guest:1", "new"), &["--images", layout]));
+    // The mount of the whole has changed, so that the other one could have.
+    up.wait_log("/whole/key: new");
+    assert!(!up.stdout().contains("/config: new"), "{}", up.stdout());
+    accepted(&up.update(&objects("guest:2", "new"), &["--images", layout]));
+    up.wait_log("/config: new");
+    assert_eq!(up.wait_running("app").restart_count, 1);
+}
+
+#[test]
+fn an_immutable_pod_is_not_changed() {
+    let Some(product) = product() else { return };
+    let scratch = tempfile::tempdir().expect("a directory");
+    let policy = scratch.path().join("policy.json");
+    let content =
+        json!({"apiVersion": "cloister.dev/v1", "kind": "TrustPolicy", "any": true, "allowClearLogs": true});
+    std::fs::write(&policy, content.to_string()).expect("a policy");
+    let spec = json!({"containers": [guest("app", &["sleep"])]});
+    let flags = ["--policy", policy.to_str().expect("UTF-8")];
+    let up = Up::start(&product, &[pod(spec.clone())], &flags);
+    let app = up.wait_running("app");
+    let mut other = pod(spec);
+    other["metadata"]["labels"] = json!({"release": "2"});
+    refused(
+        &up.update(&[other], &[]),
+        &["trust policy: updates:", "`Immutable`"],
+    );
+    assert_eq!(up.wait_running("app"), app);
+}

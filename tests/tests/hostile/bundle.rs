@@ -14,12 +14,12 @@ use crate::enclave::Enclave;
 use crate::stage::{bundle, container, refused};
 
 /// The application of the policy, and of good bundles.
-const APPLICATION: &str = "shop";
+pub(crate) const APPLICATION: &str = "shop";
 /// What the attacker's container would run.
 const INTRUDER: &str = "ignore-term";
 
 /// A signer of the policy, or not.
-struct Signer(Ed25519KeyPair);
+pub(crate) struct Signer(Ed25519KeyPair);
 
 impl Signer {
     fn new(seed: u8) -> Self {
@@ -30,21 +30,21 @@ impl Signer {
         PublicKey::ed25519(self.0.public_key().as_ref().try_into().expect("32 bytes")).expect("usable")
     }
 
-    fn entry(&self, name: &str) -> Value {
+    pub(crate) fn entry(&self, name: &str) -> Value {
         json!({"name": name, "key": base64::encode(&self.public().to_spki())})
     }
 
     /// A signature of these bytes, as an envelope has it.
-    fn signs(&self, message: &[u8]) -> Value {
+    pub(crate) fn signs(&self, message: &[u8]) -> Value {
         json!({"keyid": self.public().key_id(), "sig": base64::encode(self.0.sign(message).as_ref())})
     }
 }
 
-fn alice() -> Signer {
+pub(crate) fn alice() -> Signer {
     Signer::new(1)
 }
 
-fn bob() -> Signer {
+pub(crate) fn bob() -> Signer {
     Signer::new(2)
 }
 
@@ -58,7 +58,7 @@ fn policy() -> String {
     .to_string()
 }
 
-fn release(application: &str, generation: u64) -> Value {
+pub(crate) fn release(application: &str, generation: u64) -> Value {
     json!({
         "apiVersion": "cloister.dev/v1", "kind": "EnclavePolicy", "metadata": {"name": "release"},
         "spec": {"application": application, "generation": generation},
@@ -81,7 +81,7 @@ fn intruder(product: &Product) -> Vec<u8> {
     payload(product, INTRUDER, &[release(APPLICATION, 5)])
 }
 
-fn envelope(payload: &[u8], signatures: &[Value]) -> Vec<u8> {
+pub(crate) fn envelope(payload: &[u8], signatures: &[Value]) -> Vec<u8> {
     let envelope = json!({
         "payload": base64::encode(payload), "payloadType": PAYLOAD_TYPE, "signatures": signatures,
     });
@@ -89,7 +89,7 @@ fn envelope(payload: &[u8], signatures: &[Value]) -> Vec<u8> {
 }
 
 /// Signed by both.
-fn signed(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn signed(payload: &[u8]) -> Vec<u8> {
     let message = pae(payload);
     envelope(payload, &[alice().signs(&message), bob().signs(&message)])
 }
@@ -416,7 +416,7 @@ fn swapped_between_two_applies() {
             match host.wire.hear().expect("an answer") {
                 FromEnclave::Applied { digest, .. } => assert_eq!(digest, first),
                 FromEnclave::Rejected { rejection } => {
-                    break assert_rejected(&rejection, "", "is already running with another bundle");
+                    break assert_rejected(&rejection, "updates", "`Immutable`");
                 }
                 // The enclave was not complete yet, and the first had to wait.
                 FromEnclave::Refused { reason, message } => {

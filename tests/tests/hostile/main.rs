@@ -16,10 +16,11 @@ mod replay;
 mod slow;
 mod stage;
 mod stranger;
+mod update;
 mod wire;
 
 /// The sources of the attacks, by theme.
-const THEMES: [(&str, &str); 10] = [
+const THEMES: [(&str, &str); 11] = [
     ("blob", include_str!("blob.rs")),
     ("bundle", include_str!("bundle.rs")),
     ("flood", include_str!("flood.rs")),
@@ -30,6 +31,7 @@ const THEMES: [(&str, &str); 10] = [
     ("replay", include_str!("replay.rs")),
     ("slow", include_str!("slow.rs")),
     ("stranger", include_str!("stranger.rs")),
+    ("update", include_str!("update.rs")),
 ];
 
 /// Names of all attacks, as the test harness prints them.

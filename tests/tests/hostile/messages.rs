@@ -293,7 +293,7 @@ fn another_bundle_while_one_runs() {
             assert!(
                 rejection.errors[0]
                     .message
-                    .contains("is already running with another bundle"),
+                    .starts_with("pod updates may not change fields other than"),
                 "{rejection}"
             );
             assert!(host.container("intruder").is_none() && !enclave.runs("sleep"));

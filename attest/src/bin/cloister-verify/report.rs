@@ -80,6 +80,7 @@ impl Report<'_> {
             line("application", statement.application.as_str().to_owned());
             line("generation", statement.generation.to_string());
             line("bundle", format!("sha384:{}", Hex(&statement.bundle)));
+            line("history", Hex(&statement.history).to_string());
             line("subject", statement.subject);
             line(
                 "data",
@@ -139,6 +140,7 @@ impl Report<'_> {
                 "application": statement.application.as_str(),
                 "generation": statement.generation,
                 "bundle": format!("sha384:{}", Hex(&statement.bundle)),
+                "history": Hex(&statement.history).to_string(),
                 "subject": statement.subject,
                 "data": Hex(&statement.data).to_string(),
             })),
