@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod correlation;
+pub mod resize;
 pub mod resources;
 pub mod supervisor;

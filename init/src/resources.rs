@@ -49,6 +49,11 @@ pub fn pod_files(plan: &Plan) -> Vec<CgroupFile> {
     ]
 }
 
+/// Memory that the Pod requests, bytes (K-447).
+pub fn pod_memory_request(plan: &Plan) -> u64 {
+    pod_amount(plan, |resources| resources.memory_request)
+}
+
 /// One amount of a container's resources.
 type Amount = fn(&ResourcesPlan) -> Option<u64>;
 

@@ -7,7 +7,7 @@ use crate::plan::{
     RuleAction, RuleOperator, SecurityPlan, VolumePlan, VolumeSource,
 };
 use crate::pod::{label, named, policy, relative, unique};
-use crate::{lifecycle, probe, resources};
+use crate::{lifecycle, probe, resize, resources};
 
 /// Reads one entry of a list of containers: the entry, the Pod's `securityContext`, its `fsGroup`, its volumes.
 pub(crate) type Read = fn(&Node<'_>, Option<&Node<'_>>, Option<u32>, &[VolumePlan]) -> Option<ContainerPlan>;
@@ -56,13 +56,14 @@ pub(crate) fn container(
             "terminationMessagePath",
             "terminationMessagePolicy",
             "resources",
+            "resizePolicy",
             "lifecycle",
             "livenessProbe",
             "readinessProbe",
             "startupProbe",
         ],
         &["imagePullPolicy"],
-        &["stdin", "stdinOnce", "tty", "volumeDevices", "resizePolicy"],
+        &["stdin", "stdinOnce", "tty", "volumeDevices"],
     );
     let resources = node
         .get("resources")
@@ -142,6 +143,7 @@ pub(crate) fn container(
             .unwrap_or_else(|| "/dev/termination-log".into()),
         termination_message_from_logs: fallback,
         resources,
+        resize: resize::read(node),
         probes: probe::probes(node),
         hooks: lifecycle::hooks(node),
         image: image?,

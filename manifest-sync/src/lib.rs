@@ -30,6 +30,7 @@ pub mod protocol;
 pub mod quantity;
 pub mod reject;
 pub mod relay;
+pub mod resize;
 pub mod resources;
 pub mod secret_class;
 pub mod signal;

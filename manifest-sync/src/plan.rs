@@ -7,6 +7,7 @@ use crate::data::Data;
 use crate::digest::{BundleDigest, Digest};
 use crate::lifecycle::Hooks;
 use crate::probe::Probes;
+use crate::resize::ResizePlan;
 use crate::resources::ResourcesPlan;
 use crate::secret_class::SecretClassPlan;
 
@@ -148,6 +149,8 @@ pub struct ContainerPlan {
     pub termination_message_from_logs: bool,
     /// `resources`.
     pub resources: ResourcesPlan,
+    /// `resizePolicy`.
+    pub resize: ResizePlan,
     /// `startupProbe`, `livenessProbe`, `readinessProbe`.
     pub probes: Probes,
     /// `lifecycle`.

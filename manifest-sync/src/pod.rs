@@ -7,6 +7,7 @@ use crate::decode::Node;
 use crate::digest::BundleDigest;
 use crate::plan::{DnsPlan, Plan, RestartPolicy};
 use crate::pod_volume::volume;
+use crate::resize;
 
 /// Checks ObjectMeta; returns its labels and annotations.
 pub(crate) fn metadata(node: &Node<'_>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
@@ -175,6 +176,15 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
     let init_nodes = spec.list_of("initContainers", 64);
     let init_containers = read(&init_nodes, init_container);
     let containers = read(&nodes, container);
+    let restart_policy = policy(&spec).unwrap_or(RestartPolicy::Always);
+    for (nodes, plans, is_init) in [
+        (&init_nodes, &init_containers, true),
+        (&nodes, &containers, false),
+    ] {
+        for (node, plan) in nodes.iter().zip(plans) {
+            resize::check(node, plan, restart_policy, is_init);
+        }
+    }
     unique(
         &spec,
         "containers",
@@ -252,7 +262,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         annotations,
         hostname,
         domain,
-        restart_policy: policy(&spec).unwrap_or(RestartPolicy::Always),
+        restart_policy,
         grace_seconds,
         active_deadline_seconds: spec
             .get("activeDeadlineSeconds")

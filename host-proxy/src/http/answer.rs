@@ -76,7 +76,9 @@ pub(super) async fn answer(
             StatusCode::FORBIDDEN,
             "only over the Unix socket: use host-proxy apply, update, stop or condition\n",
         ),
-        (_, "/apply" | "/update" | "/stop" | "/condition") => text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n"),
+        (_, "/apply" | "/update" | "/stop" | "/condition") => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n")
+        }
         _ => text(
             StatusCode::NOT_FOUND,
             "there are /livez /readyz /status /events /metrics and /logs?container=NAME&follow=1\n",

@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use cloister_init::resize::{Group, Step, Steps};
 use cloister_init::resources::{self, CgroupFile};
 use manifest_sync::plan::{ContainerPlan, Plan};
 use nix::mount::{MsFlags, mount};
@@ -87,6 +88,36 @@ impl Cgroups {
         }
         write(&path, &resources::container_files(&container.resources))?;
         Ok(path)
+    }
+
+    /// Why the machine can never give these requests (K-475).
+    pub(super) fn infeasible(&self, plan: &Plan) -> Option<String> {
+        let requested = resources::pod_memory_request(plan);
+        (requested > self.capacity).then(|| {
+            format!(
+                "Node didn't have enough capacity: memory, requested: {requested}, capacity: {}",
+                self.capacity
+            )
+        })
+    }
+
+    /// Gives the Pod and its running instances other amounts, in the order that [`cloister_init::resize::steps`] says. The message is for
+    /// the status.
+    pub(super) fn resize(&self, steps: &Steps) -> Result<(), String> {
+        let path = |group: &Group| match group {
+            Group::Pod => PathBuf::from(POD),
+            Group::Instance(container, attempt) => instance(container, *attempt),
+        };
+        for lowered in &steps.lowered {
+            let file = path(&lowered.group).join("memory.current");
+            let usage =
+                number(&file.to_string_lossy()).map_err(|error| format!("{}: {error}", file.display()))?;
+            lowered.check(usage)?;
+        }
+        for Step { group, file } in &steps.writes {
+            write(&path(group), std::slice::from_ref(file)).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// K-450.

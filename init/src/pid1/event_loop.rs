@@ -20,6 +20,7 @@ use manifest_sync::link::{self, Address};
 use manifest_sync::plan::Plan;
 use manifest_sync::protocol::FromEnclave;
 use manifest_sync::protocol::session::Sessions;
+use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::status;
 use manifest_sync::trust::TrustPolicy;
 use tokio::io::AsyncReadExt as _;
@@ -59,6 +60,8 @@ pub(super) struct Pid1 {
     pub(super) plan: Option<Rc<Plan>>,
     /// What runs as a whole, as soon as there is a plan.
     pub(super) release: Option<Release>,
+    /// The plan that the Pod's cgroup has the size of.
+    pub(super) sized: Option<Rc<Plan>>,
     pub(super) runtime: env::Runtime,
     pub(super) boot_id: String,
     pub(super) owners: Owners,
@@ -95,6 +98,9 @@ pub(super) struct Child {
     pub(super) report: Option<ReportPipe>,
     /// Of a container in which probes run commands: what these start from.
     pub(super) spec: Option<Rc<ChildSpec>>,
+    /// Name of its container, and what its cgroup allows.
+    pub(super) container: Option<String>,
+    pub(super) resources: ResourcesPlan,
     /// The image that it was made from, which an update may have replaced in the plan.
     pub(super) image: Option<Digest>,
     pub(super) logs: Vec<Rc<LogPipe>>,
@@ -219,6 +225,7 @@ impl Pid1 {
             supervisor: Supervisor::new(identity),
             plan: None,
             release: None,
+            sized: None,
             runtime: env::Runtime {
                 pod_ip: POD_IP.to_owned(),
                 host_ip: POD_IP.to_owned(),
@@ -342,6 +349,7 @@ impl Pid1 {
                 Vec::new()
             }
             Action::Probe { unit, pid, kind } => self.probe(unit, pid, kind),
+            Action::Resize => self.resize(),
             Action::Hook { unit, pid, kind } => self.hook(unit, pid, kind),
             Action::Emit {
                 container,

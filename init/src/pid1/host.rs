@@ -332,6 +332,7 @@ impl Pid1 {
         self.services
             .open_ports(ports.map(|port| port.container_port).collect());
         self.plan = Some(Rc::new(plan.clone()));
+        self.sized.clone_from(&self.plan);
         self.step(Event::Accept(Box::new(plan)));
         self.begin_secrets();
     }

@@ -8,6 +8,7 @@ use cloister_init::supervisor::unit::UnitId;
 use manifest_sync::data::Objects;
 use manifest_sync::log_record::LogStream;
 use manifest_sync::plan::ContainerPlan;
+use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::signal;
 use manifest_sync::status::EventType::Warning;
 
@@ -194,6 +195,8 @@ impl Pid1 {
                 attempt,
                 report: None,
                 spec: None,
+                container: None,
+                resources: ResourcesPlan::default(),
                 image: None,
                 logs: Vec::new(),
                 spawned,
@@ -254,6 +257,7 @@ impl Pid1 {
         };
         let has_commands = probe::has_commands(container);
         let image_digest = container.image_digest.clone();
+        let (name, resources) = (container.name.clone(), container.resources);
         let spawned = Instant::now();
         let started = process::start(&spec, Namespaces::Container, &outputs, &[]).map_err(create)?;
         let mut logs = Vec::new();
@@ -270,6 +274,8 @@ impl Pid1 {
                 attempt,
                 report: None,
                 spec: has_commands.then(|| Rc::new(spec)),
+                container: Some(name),
+                resources,
                 image: Some(image_digest),
                 logs,
                 spawned,

@@ -1,9 +1,12 @@
 //! What the loop does for a bundle that comes while a Pod runs: judged, it takes the place of the one before. Files in
 //! volumes change at once; which containers are started again, the supervisor knows.
 
-use cloister_init::supervisor::event::Event;
+use std::rc::Rc;
+
+use cloister_init::resize::{self, Instance};
+use cloister_init::supervisor::event::{Event, Resized};
 use manifest_sync::data::Objects;
-use manifest_sync::plan::VolumeSource;
+use manifest_sync::plan::{ContainerPlan, Plan, VolumeSource};
 use manifest_sync::protocol::FromEnclave;
 use manifest_sync::reject::Rejection;
 use manifest_sync::status::EventType::Warning;
@@ -85,10 +88,71 @@ impl Pid1 {
         }
         let mut plan = verified.into_plan();
         plan.uid.clone_from(&before.uid);
-        self.plan = Some(std::rc::Rc::new(plan.clone()));
+        let infeasible = self.infeasible(&before, &plan);
+        if infeasible.is_some() {
+            keep_resources(&mut plan.init_containers, &before.init_containers);
+            keep_resources(&mut plan.containers, &before.containers);
+        }
+        self.plan = Some(Rc::new(plan.clone()));
         // Before the containers: one that starts again sees the new files.
         self.refresh_volumes();
-        self.step(Event::Update(Box::new(plan)));
+        self.step(Event::Update {
+            plan: Box::new(plan),
+            infeasible,
+        });
+    }
+
+    /// Why other resources than those of `before` cannot be had here, if others are asked for.
+    fn infeasible(&self, before: &Plan, plan: &Plan) -> Option<String> {
+        let mut pairs = before.all_containers().zip(plan.all_containers());
+        if pairs.all(|(before, after)| before.resources == after.resources) {
+            return None;
+        }
+        match &self.cgroups {
+            None => Some("this enclave is no machine of its own: nothing limits its containers".to_owned()),
+            Some(cgroups) => cgroups.infeasible(plan),
+        }
+    }
+
+    /// The cgroups get what the plan says; those of instances that are to be started again have to do with what they have.
+    pub(super) fn resize(&mut self) -> Vec<Event> {
+        let (Some(plan), Some(cgroups)) = (self.plan.clone(), &self.cgroups) else {
+            return Vec::new();
+        };
+        let mut instances = Vec::new();
+        for child in self.children.values() {
+            let Some(container) = self.container(child.unit) else {
+                continue;
+            };
+            if !container
+                .resize
+                .needs_restart(&child.resources, &container.resources)
+            {
+                instances.push(Instance {
+                    container: container.name.clone(),
+                    attempt: child.attempt,
+                    old: child.resources,
+                    new: container.resources,
+                });
+            }
+        }
+        let before = self.sized.clone().unwrap_or_else(|| Rc::clone(&plan));
+        let resized = match cgroups.resize(&resize::steps(&before, &plan, &instances)) {
+            Err(message) => Resized::Failed { message },
+            Ok(()) => {
+                for child in self.children.values_mut() {
+                    let done = instances.iter().find(|done| {
+                        done.attempt == child.attempt && child.container.as_deref() == Some(&*done.container)
+                    });
+                    if let Some(done) = done {
+                        child.resources = done.new;
+                    }
+                }
+                self.sized = Some(plan);
+                Resized::Done
+            }
+        };
+        vec![Event::Resized(resized)]
     }
 
     /// What is mounted shows the new content; what cannot be had stays as it was (K-388).
@@ -121,7 +185,13 @@ impl Pid1 {
             }
         }
         for failure in failures {
-            self.emit(None, Warning, "FailedMount", failure);
+            self.emit(None, Warning, "FailedMount", &failure);
         }
+    }
+}
+
+fn keep_resources(containers: &mut [ContainerPlan], before: &[ContainerPlan]) {
+    for (container, before) in containers.iter_mut().zip(before) {
+        container.resources = before.resources;
     }
 }

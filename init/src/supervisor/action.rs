@@ -39,6 +39,8 @@ pub enum Action {
         /// Which hook.
         kind: HookKind,
     },
+    /// Give the Pod and its containers the resources of the plan; answered by `Resized`, before any other event.
+    Resize,
     /// Record an event for the host.
     Emit {
         /// The container it is about; `None`: the Pod.

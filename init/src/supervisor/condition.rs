@@ -7,6 +7,7 @@ use manifest_sync::status::{Condition, ConditionStatus, Phase};
 
 use super::container::{Container, Role};
 use super::pod::Pod;
+use super::resizing::Resize;
 use super::time::Time;
 use super::timestamp::Clock;
 
@@ -74,6 +75,8 @@ impl Conditions {
             ("ContainersReady", Some(containers_ready)),
             ("PodScheduled", Some(Finding::plain(true))),
             ("AllContainersRestarting", restarting(phase, pod)),
+            ("PodResizePending", resize_pending(&pod.resize)),
+            ("PodResizeInProgress", resize_in_progress(&pod.resize)),
         ];
         let mut conditions = Vec::with_capacity(own.len() + pod.gates.len());
         for gate in &pod.gates {
@@ -182,6 +185,23 @@ fn ready(containers_ready: &Finding, gates: &[String], set: &[GateCondition]) ->
         Finding::plain(true)
     } else {
         Finding::because(false, "ReadinessGatesNotReady", Some(missing.join(", ")))
+    }
+}
+
+/// K-475.
+fn resize_pending(resize: &Resize) -> Option<Finding> {
+    match resize {
+        Resize::Infeasible { message } => Some(Finding::because(true, "Infeasible", Some(message.clone()))),
+        Resize::None | Resize::Asked | Resize::Failed { .. } => None,
+    }
+}
+
+/// K-474, K-475.
+fn resize_in_progress(resize: &Resize) -> Option<Finding> {
+    match resize {
+        Resize::Asked => Some(Finding::plain(true)),
+        Resize::Failed { message, .. } => Some(Finding::because(true, "Error", Some(message.clone()))),
+        Resize::None | Resize::Infeasible { .. } => None,
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use manifest_sync::lifecycle::Hooks;
 use manifest_sync::plan::{ContainerPlan, Plan, RestartPolicy};
+use manifest_sync::resize::ResizePlan;
+use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::status::EventType::{Normal, Warning};
 
 use super::action::Action;
@@ -41,6 +43,10 @@ pub(super) struct Container {
     pub(super) made_from: Option<Definition>,
     /// Its instance is stopped because its definition has changed, and counts as unready from then on.
     pub(super) retired: bool,
+    /// What its next instance is given, and what its newest one has.
+    pub(super) resources: ResourcesPlan,
+    pub(super) enforced: ResourcesPlan,
+    pub(super) on_resize: ResizePlan,
     /// `NAME_NS(UID)` with the Pod's name, as the kubelet's messages have it.
     pod: String,
     pub(super) policies: Policies,
@@ -127,6 +133,9 @@ impl Container {
             asked: now,
             made_from: None,
             retired: false,
+            resources: container.resources,
+            enforced: container.resources,
+            on_resize: container.resize,
             pod: format!("{}_{}({uid})", plan.name, plan.namespace),
             policies: Policies {
                 pod: plan.restart_policy,
@@ -319,6 +328,7 @@ impl Container {
         self.instances += 1;
         self.made_from = Some(self.definition.clone());
         self.retired = false;
+        self.enforced = self.resources;
         self.removed = false;
         out.emit(self.unit, Normal, "Created", "Container created".to_owned());
         let stop = self.is_over().then(|| {

@@ -22,7 +22,14 @@ pub enum Event {
     /// A verified plan. At most once; the shell has made the Pod's volumes directory and so on.
     Accept(Box<Plan>),
     /// A verified plan for the Pod that runs, of which only what may change differs. Ignored when the Pod is ending.
-    Update(Box<Plan>),
+    Update {
+        /// What is to run now.
+        plan: Box<Plan>,
+        /// Why its containers have the resources that they had, and not those that were asked for.
+        infeasible: Option<String>,
+    },
+    /// Answer to `Resize`.
+    Resized(Resized),
     /// Every secret that the Pod's volumes hold has been released: volumes can be set up (K-390).
     SecretsReady,
     /// Answer to `PullImage`: the image is unpacked.
@@ -157,6 +164,18 @@ pub enum ProbeOutcome {
     Failure(String),
     /// It could not be carried out (K-244).
     Error(String),
+}
+
+/// What has come of a resize.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resized {
+    /// All files are written.
+    Done,
+    /// Not now.
+    Failed {
+        /// Why, in the kubelet's words.
+        message: String,
+    },
 }
 
 /// Whether a base service reports readiness.

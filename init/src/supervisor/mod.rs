@@ -33,6 +33,7 @@ mod phase;
 mod pod;
 mod probe;
 mod probing;
+mod resizing;
 mod restart;
 mod restart_all;
 mod service;
@@ -178,9 +179,14 @@ impl Supervisor {
                     .collect();
             }
             Event::Accept(plan) => self.accept(*plan, out),
-            Event::Update(plan) => {
+            Event::Update { plan, infeasible } => {
                 if let Some(pod) = &mut self.pod {
-                    pod.update(*plan, now);
+                    pod.update(*plan, infeasible, out);
+                }
+            }
+            Event::Resized(resized) => {
+                if let Some(pod) = &mut self.pod {
+                    pod.resized(resized, out);
                 }
             }
             Event::SecretsReady => {

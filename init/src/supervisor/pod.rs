@@ -15,6 +15,7 @@ use super::Output;
 use super::action::Action;
 use super::container::{Aftermath, Container, Fate, Fetched, Gate, Role};
 use super::event::{HookKind, Pid, ProbeKind, ProbeOutcome};
+use super::resizing::Resize;
 use super::restart_all::RestartAll;
 use super::state::End;
 use super::stopping::Turn;
@@ -35,6 +36,9 @@ pub(super) struct Pod {
     pub(super) restart_all: RestartAll,
     /// Conditions of readiness gates, in the order in which they were first set.
     pub(super) gates: Vec<GateCondition>,
+    pub(super) resize: Resize,
+    /// Of the resize that is tried again and again.
+    pub(super) last_resize_error: Option<String>,
     /// The Pod's volumes can be set up, which comes before everything else (K-390).
     pub(super) volumes_ready: bool,
     /// The last init container has done its work, or a regular container has run.
@@ -87,6 +91,8 @@ impl Pod {
             life: Life::Running,
             restart_all: RestartAll::new(restart_cap),
             gates: Vec::new(),
+            resize: Resize::None,
+            last_resize_error: None,
             initialized: false,
         }
     }
@@ -142,7 +148,8 @@ impl Pod {
         let own = self
             .active_deadline()
             .into_iter()
-            .chain(self.restart_all.deadline());
+            .chain(self.restart_all.deadline())
+            .chain(self.resize_deadline());
         containers.chain(own).min()
     }
 
@@ -279,6 +286,7 @@ impl Pod {
             self.stop(self.plan.grace_seconds, out);
         }
         self.advance_restart_all(out);
+        self.retry_resize(out);
         if self.life == Life::Running
             && !self.restart_all.is_going_on()
             && (self.work_is_over() || self.start_has_failed())

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use manifest_sync::plan::{ContainerPlan, Plan};
+use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::status::{
     Address, ContainerState, ContainerStatus, Phase, PodReport, PodStatus, ReportedMount, ReportedPort,
     ReportedResources,
@@ -128,7 +129,6 @@ impl Publisher {
         creating: &str,
         uid: &str,
     ) -> ContainerStatus {
-        let resources = plan.map(resources).unwrap_or_default();
         let id = |attempt: u32| format!("cloister://{uid}/{}/{attempt}", container.name);
         let terminated = |ended: &Termination| self.terminated(ended, id(ended.attempt));
         let newest = container.newest.as_ref().map(terminated);
@@ -175,8 +175,8 @@ impl Publisher {
             restart_count: (container.instances + u32::from(container.removed)).saturating_sub(1),
             state,
             last_state,
-            allocated_resources: resources.requests.clone(),
-            resources,
+            allocated_resources: resources(&container.resources).requests,
+            resources: resources(&container.enforced),
             volume_mounts: plan.map(mounts).unwrap_or_default(),
         }
     }
@@ -209,13 +209,12 @@ fn planned(plan: &Plan, unit: UnitId) -> Option<&ContainerPlan> {
     }
 }
 
-fn resources(plan: &ContainerPlan) -> ReportedResources {
+pub(super) fn resources(plan: &ResourcesPlan) -> ReportedResources {
     let amounts = |cpu: Option<u64>, memory: Option<u64>| -> BTreeMap<String, String> {
         let cpu = cpu.map(|cpu| ("cpu".to_owned(), amount::of_cpu(cpu)));
         let memory = memory.map(|memory| ("memory".to_owned(), amount::of_memory(memory)));
         cpu.into_iter().chain(memory).collect()
     };
-    let plan = &plan.resources;
     ReportedResources {
         limits: amounts(plan.cpu_limit, plan.memory_limit),
         requests: amounts(plan.cpu_request, plan.memory_request),

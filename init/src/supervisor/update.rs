@@ -35,10 +35,11 @@ impl Definition {
 
 impl Pod {
     /// Takes the place of the plan; a Pod that ends is not changed any more (K-466).
-    pub(super) fn update(&mut self, plan: Plan, now: Time) {
+    pub(super) fn update(&mut self, plan: Plan, infeasible: Option<String>, out: &mut Output<'_>) {
         if !self.is_running() {
             return;
         }
+        let mut resized = false;
         for container in self.containers_mut() {
             let planned = match container.unit {
                 UnitId::Init(index) => plan.init_containers.get(index),
@@ -46,22 +47,24 @@ impl Pod {
                 UnitId::Service(_) => None,
             };
             if let Some(planned) = planned {
-                container.update(planned, now);
+                container.update(planned, out.now);
+                resized |= container.set_resources(planned.resources);
             }
         }
         let uid = self.plan.uid.take();
         self.plan = plan;
         self.plan.uid = self.plan.uid.take().or(uid);
+        self.begin_resize(infeasible, resized, out);
     }
 
     /// Stops those whose definition has changed, as soon as they may be stopped. Whether there were any.
     pub(super) fn retire_outdated(&mut self, out: &mut Output<'_>) -> bool {
         let grace_seconds = self.plan.grace_seconds;
         let mut any = false;
-        if self.is_running() {
+        if self.is_running() && !self.restart_all.is_going_on() {
             for container in self.containers_mut() {
-                if container.is_outdated() {
-                    container.retire(grace_seconds, out);
+                if let Some(message) = container.is_outdated() {
+                    container.retire(grace_seconds, message, out);
                     any = true;
                 }
             }
@@ -96,24 +99,30 @@ impl Container {
         }
     }
 
-    /// Whether what runs is not what should run, and may be stopped for it.
-    fn is_outdated(&self) -> bool {
+    /// Why what runs is not what should run and has to be stopped for it, in the kubelet's words.
+    fn is_outdated(&self) -> Option<String> {
         let may_be_stopped = match self.role {
             // K-078.
             Role::Init => false,
             Role::Sidecar => self.is_started(),
             Role::Regular => self.is_running(),
         };
-        let stopping = self.live().is_some_and(|live| live.stop.is_some());
-        may_be_stopped && !stopping && self.made_from.as_ref() != Some(&self.definition)
+        if !may_be_stopped || self.live().is_some_and(|live| live.stop.is_some()) {
+            return None;
+        }
+        if self.made_from.as_ref() != Some(&self.definition) {
+            return Some(match self.role {
+                Role::Init | Role::Sidecar => format!("Init container {} definition changed", self.name),
+                Role::Regular => format!("Container {} definition changed, will be restarted", self.name),
+            });
+        }
+        // K-472.
+        self.is_restarted_for_resize()
+            .then(|| format!("Container {} resize requires restart", self.name))
     }
 
     /// K-464: stopped with the whole grace period, and replaced whatever its policy.
-    fn retire(&mut self, grace_seconds: u32, out: &mut Output<'_>) {
-        let message = match self.role {
-            Role::Init | Role::Sidecar => format!("Init container {} definition changed", self.name),
-            Role::Regular => format!("Container {} definition changed, will be restarted", self.name),
-        };
+    fn retire(&mut self, grace_seconds: u32, message: String, out: &mut Output<'_>) {
         self.kill(grace_seconds, message, out);
         self.retired = true;
         if let State::Live(live) = &mut self.state {

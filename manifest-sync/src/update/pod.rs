@@ -8,6 +8,7 @@ use crate::bundle::Bundle;
 use crate::plan::{ContainerPlan, Plan};
 use crate::pod::POD_HARMLESS;
 use crate::reject::Finding;
+use crate::resize;
 
 /// An API server's words. Resources and ephemeral containers have resources of their own there; a bundle has one document.
 const MAY_NOT: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
@@ -40,6 +41,7 @@ pub(super) fn changes(old: &Value, plan: &Plan, next: &Bundle) -> Vec<Finding> {
     if let Some(message) = deadline(plan.active_deadline_seconds, after.active_deadline_seconds) {
         findings.push(finding("spec.activeDeadlineSeconds", message));
     }
+    findings.extend(resize::forbidden(plan, after, &object));
     if findings.is_empty() && !same {
         findings.push(finding("spec", MAY_NOT));
     }
@@ -85,6 +87,8 @@ fn allowed(one: &Difference<'_>) -> Allowed {
         }
         "containers" | "initContainers" => match inner.split_once("].").map(|(_, field)| field) {
             Some("image") => Allowed::Yes,
+            // Judged by the plans.
+            Some(field) if field.starts_with("resources") => Allowed::Yes,
             Some("imagePullPolicy") => Allowed::No(MAY_NOT),
             _ => Allowed::IfNothingChanges,
         },
@@ -137,5 +141,6 @@ fn settle(containers: &mut [ContainerPlan], from: &[ContainerPlan]) {
     for (container, from) in containers.iter_mut().zip(from) {
         container.image.clone_from(&from.image);
         container.image_digest.clone_from(&from.image_digest);
+        container.resources = from.resources;
     }
 }

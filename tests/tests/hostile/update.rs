@@ -151,10 +151,9 @@ fn half_of_it() {
         let size = u32::try_from(update.len()).expect("small").to_be_bytes();
         host.wire.send(&size);
         host.wire.send(half);
-        *host = Controller {
-            report: host.report.take(),
-            ..Controller::connect(enclave, Some(&host.key))
-        };
+        let report = host.report.take();
+        *host = Controller::connect(enclave, Some(&host.key));
+        host.report = report;
         let first = manifest_sync::digest::BundleDigest::of(&of(shop(product, FIRST), FIRST)).to_string();
         assert_eq!(host.bundle, Some(first));
     });

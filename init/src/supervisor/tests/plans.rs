@@ -6,6 +6,7 @@ use manifest_sync::digest::{BundleDigest, Digest};
 use manifest_sync::lifecycle::Hooks;
 use manifest_sync::plan::{ContainerPlan, DnsPlan, Plan, RestartPolicy, SecurityPlan};
 use manifest_sync::probe::{ProbeHandler, ProbePlan, Probes};
+use manifest_sync::resize::ResizePlan;
 use manifest_sync::resources::ResourcesPlan;
 
 use crate::supervisor::event::{ProbeKind, ProbeOutcome};
@@ -28,6 +29,7 @@ pub(super) fn container(name: &str) -> ContainerPlan {
         termination_message_path: "/dev/termination-log".to_owned(),
         termination_message_from_logs: false,
         resources: ResourcesPlan::default(),
+        resize: ResizePlan::default(),
         probes: Probes::default(),
         hooks: Hooks::default(),
     }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use manifest_sync::digest::Digest;
 use manifest_sync::lifecycle::Hook;
-use manifest_sync::plan::{Plan, RestartPolicy, RestartRule, RuleAction, RuleOperator};
+use manifest_sync::plan::{ContainerPlan, Plan, RestartPolicy, RestartRule, RuleAction, RuleOperator};
 use manifest_sync::protocol::GateCondition;
+use manifest_sync::resize::OnResize;
+use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::status::ConditionStatus;
 
 use super::plans::{container, outcome, plan, probe, probe_kind};
@@ -82,6 +84,19 @@ fn parse_pod(settings: &[&str]) -> Plan {
             }
             Some(("gate", kind)) => pod.readiness_gates.push(kind.to_owned()),
             Some(("grace", seconds)) => pod.grace_seconds = seconds.parse().expect("seconds"),
+            // `amount/app/memory=64` `resize/app/memory`: a limit, and that another needs a restart.
+            Some((what, value)) if what.starts_with("amount/") => {
+                let words: Vec<&str> = what.split('/').collect();
+                amount(&mut find(&mut pod, words[1]).resources, words[2], value);
+            }
+            _ if setting.starts_with("resize/") => {
+                let words: Vec<&str> = setting.split('/').collect();
+                let resize = &mut find(&mut pod, words[1]).resize;
+                match words[2] {
+                    "cpu" => resize.cpu = OnResize::RestartContainer,
+                    _ => resize.memory = OnResize::RestartContainer,
+                }
+            }
             _ if setting.starts_with("hook/") => {
                 let words: Vec<&str> = setting.split('/').collect();
                 let mut all = pod.init_containers.iter_mut().chain(&mut pod.containers);
@@ -152,6 +167,11 @@ fn parse_pod(settings: &[&str]) -> Plan {
     pod
 }
 
+fn find<'a>(pod: &'a mut Plan, name: &str) -> &'a mut ContainerPlan {
+    let mut all = pod.init_containers.iter_mut().chain(&mut pod.containers);
+    all.find(|one| one.name == name).expect("a container")
+}
+
 fn set(world: &mut World, what: &str, value: &str) {
     let message = (!value.is_empty()).then(|| value.to_owned());
     match what {
@@ -161,6 +181,8 @@ fn set(world: &mut World, what: &str, value: &str) {
             world.supervisor = supervisor(Duration::from_secs(seconds));
         }
         "image-error" => world.image_error = message,
+        "resize-error" => world.resize_error = message,
+        "infeasible" => world.infeasible = message,
         "start-error" => world.start_error = message,
         "config-error" => world.spawn_errors.push((SpawnError::Config, value.to_owned())),
         "volume-error" => world.spawn_errors.push((SpawnError::Volume, value.to_owned())),
@@ -223,15 +245,26 @@ fn happen(world: &mut World, event: &[&str]) {
             grace_seconds: Some(grace.parse().expect("seconds")),
         }),
         ["update", changes @ ..] => {
-            let plan = updated(world, changes);
-            world.step(Event::Update(Box::new(plan)));
+            let plan = Box::new(updated(world, changes));
+            let infeasible = world.infeasible.take();
+            world.step(Event::Update { plan, infeasible });
         }
         ["tick"] => world.step(Event::Tick),
         other => panic!("no event {other:?}"),
     }
 }
 
-/// `update app=app:2 deadline=60`: the plan that runs, with another image or deadline.
+/// `cpu=500` thousandths, `memory=64` bytes: limit and request.
+fn amount(resources: &mut ResourcesPlan, field: &str, value: &str) {
+    let value = Some(value.parse().expect("a number"));
+    match field {
+        "cpu" => (resources.cpu_limit, resources.cpu_request) = (value, value),
+        "memory" => (resources.memory_limit, resources.memory_request) = (value, value),
+        other => panic!("no resource {other}"),
+    }
+}
+
+/// `update app=app:2 app.cpu=200 deadline=60`: the plan that runs, with another image, limit or deadline.
 fn updated(world: &mut World, changes: &[&str]) -> Plan {
     let plan = world.plan.as_mut().expect("a Pod");
     for change in changes {
@@ -240,8 +273,13 @@ fn updated(world: &mut World, changes: &[&str]) -> Plan {
             plan.active_deadline_seconds = Some(value.parse().expect("seconds"));
             continue;
         }
+        let (name, field) = what.split_once('.').unwrap_or((what, "image"));
         let mut all = plan.init_containers.iter_mut().chain(&mut plan.containers);
-        let container = all.find(|one| one.name == what).expect("a container");
+        let container = all.find(|one| one.name == name).expect("a container");
+        if field != "image" {
+            amount(&mut container.resources, field, value);
+            continue;
+        }
         value.clone_into(&mut container.image);
         container.image_digest = Digest::sha256(value.as_bytes());
     }

@@ -11,7 +11,7 @@ use manifest_sync::status::ContainerState;
 use super::summary::summary;
 use crate::supervisor::action::Action;
 use crate::supervisor::event::{
-    Event, ExitStatus, HookKind, Pid, ProbeKind, ProbeOutcome, Readiness, SpawnError,
+    Event, ExitStatus, HookKind, Pid, ProbeKind, ProbeOutcome, Readiness, Resized, SpawnError,
 };
 use crate::supervisor::time::Time;
 use crate::supervisor::unit::UnitId;
@@ -39,6 +39,9 @@ pub(super) struct World {
     pub(super) asked: BTreeMap<(Pid, ProbeKind), String>,
     /// Whether a Stop was asked for: no container may be started afterwards.
     pub(super) stopped: bool,
+    /// What resizes are answered with, and why the next update's is not tried.
+    pub(super) resize_error: Option<String>,
+    pub(super) infeasible: Option<String>,
     /// The Pod's plan, for updates.
     pub(super) plan: Option<Plan>,
 }
@@ -71,6 +74,8 @@ impl World {
             asked: BTreeMap::new(),
             hooked: BTreeSet::new(),
             stopped: false,
+            resize_error: None,
+            infeasible: None,
             plan: None,
         }
     }
@@ -135,6 +140,13 @@ impl World {
                 assert_eq!(self.live.get(&pid), Some(&unit), "a hook is of a live process");
                 assert!(self.hooked.insert((pid, kind)), "a hook runs once");
                 Vec::new()
+            }
+            Action::Resize => {
+                self.note("resize");
+                vec![Event::Resized(match self.resize_error.clone() {
+                    None => Resized::Done,
+                    Some(message) => Resized::Failed { message },
+                })]
             }
             Action::Emit { reason, message, .. } => {
                 // The end of K-511 is the same in all transcripts.
