@@ -205,6 +205,9 @@ pub struct ContainerStatus {
     /// The instance before (K-307).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_state: Option<ContainerState>,
+    /// The signal that stops it, where the Pod chooses one (K-150).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stop_signal: Option<String>,
     /// Its requests (K-314).
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub allocated_resources: BTreeMap<String, String>,

@@ -83,6 +83,7 @@ fn main() {
         ["on-signal", milliseconds, code] => {
             on_signal(milliseconds.parse().expect("a number"), code.parse().expect("a code"));
         }
+        ["mad", port] => mad(port.parse().expect("a port")),
         ["grpc", port] => grpc(port.parse().expect("a port")),
         ["append", path, text] => append(path, text),
         ["append-and-fail", path, text] => {
@@ -187,6 +188,43 @@ fn on_signal(milliseconds: u64, code: i32) {
     std::thread::sleep(Duration::from_millis(milliseconds));
     println!("handled {number}");
     std::process::exit(code);
+}
+
+/// A server that says too much, too slowly, nonsense, or nothing; another thing to each who asks.
+fn mad(port: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
+    println!("ready");
+    for (number, stream) in listener.incoming().enumerate() {
+        let Ok(mut stream) = stream else { continue };
+        println!("connection {number}");
+        std::thread::spawn(move || {
+            let mut state = number as u64 + 1;
+            let mut random = move || {
+                // xorshift: nobody has to believe that it is random.
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state as u8
+            };
+            let (first, again): (&[u8], Vec<u8>) = match number % 6 {
+                0 => (b"", (0..4096).map(|_| random()).collect()),
+                1 => (b"HTTP/1.1 200 OK\r\nX: ", vec![b'x'; 4096]),
+                2 => (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", vec![b'x'; 4096]),
+                // Settings, and pings without end (RFC 9113, 6.7).
+                3 => (&[0, 0, 0, 4, 0, 0, 0, 0, 0], [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8].repeat(200)),
+                // A record of TLS, byte by byte.
+                4 => (&[0x16, 3, 3, 0x40, 0, 2], vec![0]),
+                _ => (b"", Vec::new()),
+            };
+            let _ = stream.write_all(first);
+            while !again.is_empty() && stream.write_all(&again).is_ok() {
+                if again.len() == 1 {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+    }
 }
 
 /// A gRPC health server that serves, without reading what is asked: settings, acknowledgement, and when the request is

@@ -80,6 +80,37 @@ fn a_command_that_floods_is_killed_in_time_and_told_in_few_words() {
 }
 
 #[test]
+fn a_server_that_goes_mad_harms_nobody_but_itself() {
+    let Some(product) = product() else { return };
+    let asks = |name: &str, words: &[&str], handler: Value| {
+        let mut container = guest(name, words);
+        container["livenessProbe"] = handler;
+        container["livenessProbe"]["periodSeconds"] = json!(1);
+        container["livenessProbe"]["failureThreshold"] = json!(1_000_000);
+        container
+    };
+    let clear = json!({"httpGet": {"port": 8080}});
+    let tls = json!({"httpGet": {"port": 8080, "scheme": "HTTPS"}});
+    let mut good = guest("good", &["http", "8081"]);
+    good["readinessProbe"] = json!({"httpGet": {"port": 8081}, "initialDelaySeconds": 8, "periodSeconds": 1});
+    let containers = [
+        asks("mad", &["mad", "8080"], clear),
+        asks("one", &["sleep"], tls),
+        asks("two", &["sleep"], json!({"grpc": {"port": 8080}})),
+        good,
+    ];
+    let spec = json!({"containers": containers, "terminationGracePeriodSeconds": 0});
+    let up = Up::start(&product, &[pod(spec)], &[]);
+    up.wait_log("connection 24");
+    up.wait_container("good", "ready", |status| status.ready);
+    let console = up.console();
+    assert!(!console.contains("base service net ended"), "{console}");
+    for name in ["mad", "one", "two"] {
+        assert_eq!(up.wait_running(name).restart_count, 0, "{name}");
+    }
+}
+
+#[test]
 fn a_command_runs_as_the_container_does() {
     let Some(product) = product() else { return };
     let mut container = asked_once(guest("app", &["sleep"]), &["/guest", "who"]);

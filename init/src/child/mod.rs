@@ -3,7 +3,7 @@
 //!
 //! session → cgroup and its namespace → a running container's namespaces, or mounts (private, overlay, /proc, /dev, /sys, masks, binds) → pivot_root → read-only root → umask, limits,
 //! OOM score → user and groups resolved in the container's own files → working directory → bounding set → groups, ids →
-//! capability sets → no_new_privs → descriptors → exec.
+//! capability sets → of a command without a cgroup, a process that adopts → no_new_privs → descriptors → exec.
 //!
 //! Nothing of the host reaches it but through the verified plan; the image's files are hostile.
 

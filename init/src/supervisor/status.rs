@@ -175,6 +175,7 @@ impl Publisher {
             restart_count: (container.instances + u32::from(container.removed)).saturating_sub(1),
             state,
             last_state,
+            stop_signal: container.hooks.stop_signal.clone(),
             allocated_resources: resources(&container.resources).requests,
             resources: resources(&container.enforced),
             volume_mounts: plan.map(mounts).unwrap_or_default(),
