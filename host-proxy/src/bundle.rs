@@ -9,7 +9,7 @@ use manifest_sync::reject::Rejection;
 use manifest_sync::trust::envelope::Delivery;
 
 use crate::announce::say;
-use crate::cli::Source;
+use crate::cli::{Publish, Source};
 use crate::client::rejected;
 use crate::control::Bundle;
 use crate::exit::{Exit, Failure};
@@ -26,7 +26,7 @@ pub struct Loaded {
     /// Name of the Pod.
     pub name: String,
     /// Container port and port outside.
-    pub ports: Vec<(u16, u16)>,
+    pub ports: Vec<Publish>,
 }
 
 /// Reads manifests or a bundle; prints what is ignored because it is harmless.
@@ -90,18 +90,22 @@ fn is_list(bytes: &[u8]) -> bool {
     serde_json::from_slice(bytes).is_ok_and(|object: Kind| object.kind == "List")
 }
 
-/// Container port and port outside of each port that the Pod of `bundle`, signed or not, declares.
+/// Each port that the Pod of `bundle`, signed or not, declares.
 ///
 /// # Errors
 /// The bundle's faults; the enclave would find the same.
-pub fn ports(bundle: &[u8]) -> Result<Vec<(u16, u16)>, Rejection> {
+pub fn ports(bundle: &[u8]) -> Result<Vec<Publish>, Rejection> {
     let delivery = Delivery::read(bundle)?;
     Plan::from_bundle_bytes(delivery.unverified_bundle()).map(|(plan, _)| declared(&plan))
 }
 
-fn declared(plan: &Plan) -> Vec<(u16, u16)> {
+fn declared(plan: &Plan) -> Vec<Publish> {
     let ports = plan.lasting_containers().flat_map(|container| &container.ports);
     ports
-        .map(|port| (port.container_port, port.host_port.unwrap_or(port.container_port)))
+        .map(|port| Publish {
+            host: port.host_port.unwrap_or(port.container_port),
+            container: port.container_port,
+            protocol: port.protocol,
+        })
         .collect()
 }

@@ -250,6 +250,7 @@ impl Control {
                 Some(request) = self.requests.recv() => match request {
                     Request::Stop { grace } => {
                         *stopping = Some(Stopping { grace });
+                        self.publisher.send_modify(|snapshot| snapshot.stopping = true);
                         let nothing_ran = self.session.is_none() && self.publisher.borrow().report.is_none();
                         if nothing_ran {
                             return Some(Ended::NeverApplied);

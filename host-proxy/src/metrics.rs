@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 
+use manifest_sync::plan::Protocol;
 use manifest_sync::status::Phase;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -112,14 +113,19 @@ fn ingress(registry: &mut Registry, ports: &[PortCounts]) {
     let connections = CounterFamily::default();
     let refused = CounterFamily::default();
     let bytes = CounterFamily::default();
+    let dropped = CounterFamily::default();
     let open = GaugeFamily::default();
     for port in ports {
         let labels = vec![
             ("port", port.container.to_string()),
+            ("protocol", port.protocol.to_string()),
             ("listen", port.listen.to_string()),
         ];
         connections.get_or_create(&labels).inc_by(port.connections);
         refused.get_or_create(&labels).inc_by(port.refused);
+        if port.protocol == Protocol::Udp {
+            dropped.get_or_create(&labels).inc_by(port.dropped_datagrams);
+        }
         open.get_or_create(&labels)
             .set(i64::try_from(port.open).unwrap_or(i64::MAX));
         for (direction, count) in [("in", port.bytes_in), ("out", port.bytes_out)] {
@@ -133,6 +139,11 @@ fn ingress(registry: &mut Registry, ports: &[PortCounts]) {
         "ingress_refused_connections",
         "Connections that could not be relayed",
         refused,
+    );
+    registry.register(
+        "ingress_dropped_datagrams",
+        "Datagrams of clients that were not carried",
+        dropped,
     );
     registry.register("ingress_open_connections", "Connections open now", open);
     registry.register("ingress_bytes", "Bytes relayed", bytes);

@@ -86,12 +86,14 @@ fn the_text_is_what_a_parser_expects() {
     snapshot.counters.resident_bytes = 4096;
     let port = PortCounts {
         container: 80,
+        protocol: Protocol::Tcp,
         listen: "127.0.0.1:8080".parse().expect("an address"),
         connections: 7,
         refused: 1,
         open: 2,
         bytes_in: 10,
         bytes_out: 20,
+        dropped_datagrams: 0,
     };
     let logs = LogCounts {
         received: vec![crate::sink::Received {
@@ -117,11 +119,11 @@ fn the_text_is_what_a_parser_expects() {
         ("cloister_pod_phase{phase=\"Failed\"}", 0.0),
         ("cloister_container_restarts_total{container=\"app\"}", 2.0),
         (
-            "cloister_ingress_connections_total{port=\"80\",listen=\"127.0.0.1:8080\"}",
+            "cloister_ingress_connections_total{port=\"80\",protocol=\"TCP\",listen=\"127.0.0.1:8080\"}",
             7.0,
         ),
         (
-            "cloister_ingress_bytes_total{port=\"80\",listen=\"127.0.0.1:8080\",direction=\"out\"}",
+            "cloister_ingress_bytes_total{port=\"80\",protocol=\"TCP\",listen=\"127.0.0.1:8080\",direction=\"out\"}",
             20.0,
         ),
         ("cloister_log_dropped_records_total", 1.0),

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::announce::{self, announce};
 use crate::blobs::BlobStore;
-use crate::cli::{LogFormat, Serving};
+use crate::cli::{LogFormat, Publish, Serving};
 use crate::control::{Bundle, Control, Ended, HasBooted, Obituary};
 use crate::enclave::Enclave;
 use crate::exit::{Exit, Failure};
@@ -43,7 +43,7 @@ pub struct Bound {
 }
 
 /// Binds the ports that are known, the HTTP address and the Unix socket of the state directory `state`.
-pub async fn bind(state: &Path, serving: &Serving, ports: &[(u16, u16)]) -> Result<Bound, Failure> {
+pub async fn bind(state: &Path, serving: &Serving, ports: &[Publish]) -> Result<Bound, Failure> {
     let lock = lock(state)?;
     let socket_path = state.join("proxy.sock");
     let in_use = |what: String, error: &io::Error| {
@@ -62,7 +62,11 @@ pub async fn bind(state: &Path, serving: &Serving, ports: &[(u16, u16)]) -> Resu
             Ok(socket)
         })
         .map_err(|error| in_use(socket_path.display().to_string(), &error))?;
-    let ingress = Ingress::new(serving.ingress_address, serving.publish.clone());
+    let ingress = Ingress::new(
+        serving.ingress_address,
+        serving.publish.clone(),
+        serving.ingress_when,
+    );
     ingress
         .bind(ports)
         .await

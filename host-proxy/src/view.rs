@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub reconnects: u64,
     /// The Pod has ended: the report is final.
     pub ended: bool,
+    /// The Pod was asked to stop.
+    pub stopping: bool,
     /// When the control task last went through its loop.
     pub beat: Instant,
 }
@@ -61,6 +63,7 @@ impl Snapshot {
             counters: Counters::default(),
             reconnects: 0,
             ended: false,
+            stopping: false,
             beat: Instant::now(),
         }
     }

@@ -203,7 +203,10 @@ fn streams(out: &Path) -> Outcome {
         (
             "ingress",
             [
-                header(StreamKind::Ingress { port: 8080 })?,
+                header(StreamKind::Ingress {
+                    port: 8080,
+                    client: None,
+                })?,
                 b"GET / HTTP/1.1\r\n".to_vec(),
             ]
             .concat(),

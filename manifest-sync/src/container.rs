@@ -3,8 +3,8 @@
 use crate::decode::Node;
 use crate::digest::Digest;
 use crate::plan::{
-    ContainerPlan, EnvFrom, EnvValue, EnvVar, MountPlan, ObjectRef, PortPlan, RestartPolicy, RestartRule,
-    RuleAction, RuleOperator, SecurityPlan, VolumePlan, VolumeSource,
+    ContainerPlan, EnvFrom, EnvValue, EnvVar, MountPlan, ObjectRef, PortPlan, Protocol, RestartPolicy,
+    RestartRule, RuleAction, RuleOperator, SecurityPlan, VolumePlan, VolumeSource,
 };
 use crate::pod::{label, named, policy, relative, unique};
 use crate::{lifecycle, probe, resize, resources};
@@ -309,12 +309,17 @@ fn port(node: &Node<'_>) -> Option<PortPlan> {
         &[],
         &["hostIP"],
     );
-    if node.text_of("protocol").is_some_and(|p| p != "TCP") {
-        node.error_at(
-            "protocol",
-            "UDP or SCTP is not supported by this release: only TCP",
-        );
-    }
+    let protocol = match node.text_of("protocol").as_deref() {
+        None | Some("TCP") => Protocol::Tcp,
+        Some("UDP") => Protocol::Udp,
+        Some(_) => {
+            node.error_at(
+                "protocol",
+                "must be TCP or UDP: the link carries neither SCTP nor others",
+            );
+            Protocol::Tcp
+        }
+    };
     let number = |field| {
         node.get(field)
             .and_then(|n| n.int(1, 65535))
@@ -333,6 +338,8 @@ fn port(node: &Node<'_>) -> Option<PortPlan> {
         name,
         container_port: number("containerPort")?,
         host_port: number("hostPort"),
+        protocol,
+        proxy_protocol: false,
     })
 }
 

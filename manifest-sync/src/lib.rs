@@ -15,6 +15,7 @@ pub mod duration;
 pub mod env;
 pub mod expansion;
 pub mod frame;
+mod ingress;
 mod json;
 pub mod lifecycle;
 pub mod link;

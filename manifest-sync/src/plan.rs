@@ -2,6 +2,9 @@
 //! `cloister-init` accepts. Names are Kubernetes'; nothing optional is left that a default decides.
 
 use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use crate::data::Data;
 use crate::digest::{BundleDigest, Digest};
@@ -209,10 +212,34 @@ pub enum EnvValue {
 pub struct PortPlan {
     /// `name`.
     pub name: Option<String>,
-    /// `containerPort`; TCP (UDP is refused at validation).
+    /// `containerPort`.
     pub container_port: u16,
     /// `hostPort`: the port to listen on outside, default the container port.
     pub host_port: Option<u16>,
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// Each connection begins with a PROXY protocol header, version 2, that names its client.
+    pub proxy_protocol: bool,
+}
+
+/// `protocol` of a port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    /// Connections.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
 }
 
 /// One volume.

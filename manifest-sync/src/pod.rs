@@ -206,8 +206,8 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
             .filter(|c| c.restart_policy == Some(RestartPolicy::Always))
             .chain(&containers)
             .flat_map(|c| &c.ports)
-            .filter_map(|p| p.host_port)
-            .map(|p| p.to_string()),
+            .filter_map(|p| Some((p.host_port?, p.protocol)))
+            .map(|(port, protocol)| format!("{port}/{protocol}")),
     );
     for container in init_containers.iter().chain(&containers) {
         // K-225.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Protocol;
+
 /// What the enclave reports: identity, `v1/PodStatus`, and the latest events.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,6 +38,9 @@ pub struct ReportedPort {
     pub container_port: u16,
     /// `hostPort`, default the container port.
     pub host_port: u16,
+    /// `protocol`.
+    #[serde(default)]
+    pub protocol: Protocol,
 }
 
 /// `v1/PodStatus`.

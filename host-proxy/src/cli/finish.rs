@@ -1,6 +1,6 @@
 //! From flags to the command: what is missing, what does not go together, defaults.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use manifest_sync::protocol::GateCondition;
 use manifest_sync::status::ConditionStatus;
@@ -124,7 +124,8 @@ impl Flags {
             _ => {}
         }
         for (index, one) in self.publish.iter().enumerate() {
-            let twice = |other: &Publish| one.host != 0 && other.host == one.host;
+            let twice =
+                |other: &Publish| one.host != 0 && (other.host, other.protocol) == (one.host, one.protocol);
             if self.publish.iter().take(index).any(twice) {
                 self.mistakes
                     .push(format!("--publish: port {} outside is given twice", one.host));
@@ -137,8 +138,12 @@ impl Flags {
         let print = self.print(verb);
         let backend = std::mem::take(&mut self.machine).finish(kind, &mut self.mistakes);
         let (ingress, http, format) = match verb {
-            Verb::Serve => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, LogFormat::Json),
-            _ => (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, LogFormat::Text),
+            Verb::Serve => (
+                IpAddr::from(Ipv6Addr::UNSPECIFIED),
+                Ipv4Addr::UNSPECIFIED,
+                LogFormat::Json,
+            ),
+            _ => (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST, LogFormat::Text),
         };
         let format_is_given = self.log_format.is_some();
         let format = self.log_format.unwrap_or(format);
@@ -156,7 +161,8 @@ impl Flags {
         let serving = Serving {
             publish: self.publish,
             broker: self.broker,
-            ingress_address: self.ingress_address.unwrap_or(ingress.into()),
+            ingress_address: self.ingress_address.unwrap_or(ingress),
+            ingress_when: self.ingress_when.unwrap_or_default(),
             http_address: self.http_address.unwrap_or(Some((http, HTTP_PORT).into())),
             log_format: format,
             logs,

@@ -73,10 +73,13 @@ Options:
       --accel tcg|kvm          qemu: software emulation (default), or KVM where it can boot a kernel
       --cid N                  nitro: CID of the enclave (default: nitro-cli chooses)
       --debug-mode             nitro: readable console, and PCRs of zeros: nothing is confidential then
-  -p, --publish HOST:CONTAINER listen on port HOST for port CONTAINER of the Pod; repeatable;
+  -p, --publish HOST:CONTAINER[/udp]
+                               listen on port HOST for port CONTAINER of the Pod; repeatable;
                                replaces the port outside that the Pod declares for CONTAINER
       --broker HOST:PORT       secret service that the enclave is connected with when its Pod needs secrets
       --ingress-address IP     address to listen on for the Pod's ports (default: 127.0.0.1)
+      --ingress-when ready|connected
+                               when clients are let in: while the Pod is ready (default), or while the enclave is connected
       --http-address IP:PORT   health, status and metrics (default: 127.0.0.1:9090; `none`: off)
       --log-format text|json   how logs are printed on standard output (default: text)
       --log-sink SINK          where logs go instead; repeatable. stdout, file:DIR, syslog+tcp://HOST:PORT,
@@ -99,9 +102,12 @@ Options:
       --bundle FILE            instead of manifests: a bundle, as `host-proxy sign` writes it; sent unchanged
       --images DIR             OCI image layout that holds the images
       --name NAME              name of this proxy for the other commands (default: enclave)
-  -p, --publish HOST:CONTAINER listen on port HOST for port CONTAINER of the Pod; repeatable
+  -p, --publish HOST:CONTAINER[/udp]
+                               listen on port HOST for port CONTAINER of the Pod; repeatable
       --broker HOST:PORT       secret service that the enclave is connected with when its Pod needs secrets
-      --ingress-address IP     address to listen on for the Pod's ports (default: 0.0.0.0)
+      --ingress-address IP     address to listen on for the Pod's ports (default: ::, which takes IPv4 too)
+      --ingress-when ready|connected
+                               when clients are let in: while the Pod is ready (default), or while the enclave is connected
       --http-address IP:PORT   health, status and metrics (default: 0.0.0.0:9090; `none`: off)
       --log-format text|json   how logs are printed on standard output (default: json)
       --log-sink SINK          where logs go instead; repeatable. stdout, file:DIR, syslog+tcp://HOST:PORT,

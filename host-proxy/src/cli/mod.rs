@@ -13,10 +13,12 @@ mod values;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use manifest_sync::plan::Protocol;
 use manifest_sync::protocol::GateCondition;
 
 use crate::backend::{nitro, qemu};
 use crate::broker::BrokerAddress;
+use crate::ingress::When;
 use crate::sink::LogOptions;
 
 pub use help::text as help_text;
@@ -267,6 +269,8 @@ pub struct Serving {
     pub publish: Vec<Publish>,
     /// Address to listen on for ingress.
     pub ingress_address: IpAddr,
+    /// When clients are let in.
+    pub ingress_when: When,
     /// Secret service that the enclave is connected with when it asks for one.
     pub broker: Option<BrokerAddress>,
     /// Address of the read-only HTTP server; `None`: off.
@@ -277,13 +281,15 @@ pub struct Serving {
     pub logs: LogOptions,
 }
 
-/// `--publish HOST:CONTAINER`.
+/// `--publish HOST:CONTAINER[/udp]`, or what the Pod declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Publish {
     /// Port to listen on outside; 0: any free one.
     pub host: u16,
     /// Port of the Pod.
     pub container: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
 }
 
 /// Which enclave of this machine a command means.

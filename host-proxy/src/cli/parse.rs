@@ -10,6 +10,7 @@ use manifest_sync::status::ConditionStatus;
 
 use crate::backend::qemu::Accelerator;
 use crate::broker::BrokerAddress;
+use crate::ingress::When;
 use crate::sink;
 
 use super::known::{long_flags, long_of};
@@ -94,6 +95,7 @@ pub(super) struct Flags {
     pub(super) publish: Vec<Publish>,
     pub(super) broker: Option<BrokerAddress>,
     pub(super) ingress_address: Option<IpAddr>,
+    pub(super) ingress_when: Option<When>,
     pub(super) http_address: Option<Option<SocketAddr>>,
     pub(super) log_format: Option<LogFormat>,
     pub(super) logs: Logs,
@@ -233,6 +235,10 @@ impl Flags {
                     .parse()
                     .map_err(|_| format!("`{text}` is not an IP address"))?;
                 self.ingress_address = Some(address);
+            }
+            "ingress-when" => {
+                let all = [("ready", When::Ready), ("connected", When::Connected)];
+                self.ingress_when = Some(choice(&text, &all)?);
             }
             "http-address" => self.http_address = Some(http_address(&text)?),
             "log-format" => {

@@ -1,5 +1,6 @@
 //! Command lines and what becomes of them.
 
+use manifest_sync::plan::Protocol;
 use manifest_sync::protocol::GateCondition;
 
 use super::*;
@@ -45,7 +46,7 @@ fn serve_has_the_documented_defaults() {
 
 #[test]
 fn every_value_is_read() {
-    let line = "up -fpod.yaml --name=web --backend local --init ./init -p 8080:80 --publish 0:443 \
+    let line = "up -fpod.yaml --name=web --backend local --init ./init -p 8080:80 --publish 0:443 -p 5353:53/udp --ingress-when connected \
                 --ingress-address ::1 --http-address none --log-format json --state-dir /run/x";
     let Ok(Command::Up(up)) = run(line) else {
         panic!("not up")
@@ -55,11 +56,18 @@ fn every_value_is_read() {
         [
             Publish {
                 host: 8080,
-                container: 80
+                container: 80,
+                protocol: Protocol::Tcp
             },
             Publish {
                 host: 0,
-                container: 443
+                container: 443,
+                protocol: Protocol::Tcp
+            },
+            Publish {
+                host: 5353,
+                container: 53,
+                protocol: Protocol::Udp
             }
         ]
     );
@@ -139,7 +147,7 @@ fn all_mistakes_are_reported_at_once() {
         [
             "`--imagse` is not an option of `up`; did you mean `--images`?",
             "unexpected argument `x`; a manifest is given as `-f x`",
-            "--publish: `80` is not HOST:CONTAINER, for instance 8080:80",
+            "--publish: `80` is not HOST:CONTAINER, for instance 8080:80 or 5353:53/udp",
             "--http-address: `nine` is not IP:PORT, for instance 127.0.0.1:9090, or none",
             "--backend: `xen` is not one of: local, qemu, nitro",
             "unexpected argument `pod.yaml`; a manifest is given as `-f pod.yaml`",

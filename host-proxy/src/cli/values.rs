@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use manifest_sync::plan::Protocol;
+
 use super::Publish;
 
 /// The name becomes a directory: a DNS label, as Kubernetes names are.
@@ -23,13 +25,23 @@ pub(super) fn positive<T: std::str::FromStr + PartialOrd + Default>(text: &str) 
         .ok_or_else(|| format!("`{text}` is not a number above 0"))
 }
 
-/// `8080:80`.
+/// `8080:80` or `5353:53/udp`.
 pub(super) fn publish(text: &str) -> Result<Publish, String> {
-    let wrong = || format!("`{text}` is not HOST:CONTAINER, for instance 8080:80");
-    let (host, container) = text.split_once(':').ok_or_else(wrong)?;
+    let wrong = || format!("`{text}` is not HOST:CONTAINER, for instance 8080:80 or 5353:53/udp");
+    let (ports, protocol) = match text.split_once('/') {
+        None => (text, Protocol::Tcp),
+        Some((ports, "tcp")) => (ports, Protocol::Tcp),
+        Some((ports, "udp")) => (ports, Protocol::Udp),
+        Some(_) => return Err(wrong()),
+    };
+    let (host, container) = ports.split_once(':').ok_or_else(wrong)?;
     let host = host.parse().map_err(|_| wrong())?;
     match container.parse() {
-        Ok(container) if container > 0 => Ok(Publish { host, container }),
+        Ok(container) if container > 0 => Ok(Publish {
+            host,
+            container,
+            protocol,
+        }),
         _ => Err(wrong()),
     }
 }

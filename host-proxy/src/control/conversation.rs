@@ -299,6 +299,9 @@ impl<'a> Conversation<'a> {
         match request {
             Request::Stop { grace } => {
                 *self.stopping = Some(Stopping { grace });
+                self.control
+                    .publisher
+                    .send_modify(|snapshot| snapshot.stopping = true);
                 if self.applied.is_none() && matches!(self.applying, Applying::Nobody) {
                     return Some(End::NeverApplied);
                 }

@@ -7,6 +7,7 @@ use manifest_sync::config::{CONTROL_PORT, DATA_PORT, Takeover};
 use manifest_sync::digest::Digest;
 use manifest_sync::link::{Address, Stream, StreamKind, StreamReply, listen, read_header, write_reply};
 use manifest_sync::log_record::{Dropped, Entry, LogRecord, LogStream};
+use manifest_sync::plan::Protocol;
 use manifest_sync::protocol::enclave::{Conversation, Input, encode};
 use manifest_sync::protocol::session::{Decision, Sessions};
 use manifest_sync::protocol::{Counters, FromEnclave, RefusedReason, VERSION};
@@ -105,7 +106,7 @@ impl Inner {
             let _ = write_reply(&mut stream, StreamReply::NotYourSession).await;
             return;
         }
-        if header.stream == (StreamKind::Ingress { port: 81 }) {
+        if matches!(header.stream, StreamKind::Ingress { port: 81, .. }) {
             let _ = write_reply(&mut stream, StreamReply::NoSuchTarget).await;
             return;
         }
@@ -122,7 +123,7 @@ impl Inner {
                 self.tell(Seen::Blob(blob));
             }
             // What the proxy relays for a request is what a client is relayed: this end echoes both.
-            StreamKind::Ingress { .. } | StreamKind::Broker { .. } => {
+            StreamKind::Ingress { .. } | StreamKind::Datagrams { .. } | StreamKind::Broker { .. } => {
                 let (mut read, mut write) = tokio::io::split(stream);
                 let _ = tokio::io::copy(&mut read, &mut write).await;
                 let _ = write.shutdown().await;
@@ -321,6 +322,7 @@ fn report(phase: Phase) -> PodReport {
             container: "app".to_owned(),
             container_port: 80,
             host_port: 80,
+            protocol: Protocol::Tcp,
         }],
         status: PodStatus {
             phase,

@@ -20,8 +20,9 @@ use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 
 use self::report::{Failure, Report, Stage, StageExt as _};
@@ -139,7 +140,13 @@ fn set_limits(spec: &ChildSpec) -> Result<(), Failure> {
             "RLIMIT_MEMLOCK" => Resource::RLIMIT_MEMLOCK,
             _ => return Err(Failure::said(Stage::Limits, format!("unknown limit {name}"))),
         };
-        setrlimit(resource, *soft, *hard).at(Stage::Limits, name)?;
+        let set = match setrlimit(resource, *soft, *hard) {
+            // Without privileges (the local back-end in a user namespace) a limit cannot be raised above our own.
+            Err(Errno::EPERM) => getrlimit(resource)
+                .and_then(|(_, ours)| setrlimit(resource, (*soft).min(ours), (*hard).min(ours))),
+            set => set,
+        };
+        set.at(Stage::Limits, name)?;
     }
     if let Some(score) = spec.oom_score_adj {
         sys::proc::set_oom_score_adj(score).at(Stage::Limits, "oom_score_adj")?;

@@ -1,5 +1,8 @@
 //! What PID 1 and `net` tell each other, one JSON object per packet.
 
+use std::collections::BTreeSet;
+
+use manifest_sync::plan::{PortPlan, Protocol};
 use serde::{Deserialize, Serialize};
 
 /// PID 1 → `net`.
@@ -10,10 +13,10 @@ pub(crate) enum ToNet {
         /// Hexadecimal.
         key: String,
     },
-    /// The TCP ports that the Pod declares; empty: there is no Pod.
+    /// The ports that the Pod declares; empty: there is no Pod.
     Pod {
-        /// `containerPort`s.
-        ports: Vec<u16>,
+        /// By kind.
+        ports: PodPorts,
     },
     /// Ask the Pod; answered by `Probed`.
     Probe {
@@ -27,6 +30,34 @@ pub(crate) enum ToNet {
         /// Of the question.
         number: u64,
     },
+}
+
+/// The ports of a Pod, as `net` wants them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PodPorts {
+    /// `containerPort`s for connections.
+    pub(crate) tcp: BTreeSet<u16>,
+    /// Of these, where a connection begins with a PROXY protocol header.
+    pub(crate) proxied: BTreeSet<u16>,
+    /// `containerPort`s for datagrams.
+    pub(crate) udp: BTreeSet<u16>,
+}
+
+impl<'a> FromIterator<&'a PortPlan> for PodPorts {
+    fn from_iter<T: IntoIterator<Item = &'a PortPlan>>(ports: T) -> Self {
+        let mut all = Self::default();
+        for port in ports {
+            let number = port.container_port;
+            match port.protocol {
+                Protocol::Tcp => all.tcp.insert(number),
+                Protocol::Udp => all.udp.insert(number),
+            };
+            if port.proxy_protocol {
+                all.proxied.insert(number);
+            }
+        }
+        all
+    }
 }
 
 /// A probe over the network.

@@ -4,30 +4,30 @@
 
 mod grpc;
 mod http;
+mod ingress;
 pub(crate) mod message;
 mod probe;
+mod proxy_protocol;
+mod rules;
 mod tls;
 mod url;
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use manifest_sync::config::Takeover;
-use manifest_sync::link::{self, Address, Listener, Stream, StreamKind, StreamReply};
+use manifest_sync::link::{self, Address, Listener, Stream, StreamReply};
 use manifest_sync::protocol::session::Sessions;
-use manifest_sync::relay::{self, Options};
-use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use self::ingress::{Streams, Taken, Target, connect};
 use self::message::ToNet;
 use self::probe::Questions;
+use self::rules::Rules;
 use crate::handshakes::{Handshakes, Place};
 use crate::sys::fd;
 
@@ -39,25 +39,12 @@ const LISTENER_FD: i32 = 5;
 const NOTIFY_FD: &str = "NOTIFY_FD";
 /// How long a connection may take to send its header.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long the container may take to accept: it is on the same machine.
-const CONNECT: Duration = Duration::from_secs(5);
-/// A stream on which nothing moves for this long is ended: Kubernetes' load balancers do it after an hour.
-const IDLE: Duration = Duration::from_secs(3600);
-/// Streams at once; each costs two descriptors.
-const MAX_STREAMS: usize = 4096;
 /// Connections in their handshake at once: anybody can make one, so a slow one must not take a stream's place.
 const MAX_HANDSHAKES: usize = 1024;
 /// Pause after an error of accept(2).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Largest packet of PID 1: a session key, or 65,535 ports.
 const MAX_PACKET_BYTES: usize = 512 * 1024;
-
-/// What PID 1 has told.
-#[derive(Default)]
-struct Rules {
-    sessions: Option<Sessions>,
-    ports: Vec<u16>,
-}
 
 /// Runs until PID 1 is gone.
 pub(crate) fn main() -> ExitCode {
@@ -122,11 +109,11 @@ async fn listen_to_pid1(socket: OwnedFd, rules: &RefCell<Rules>) -> io::Result<(
 
 async fn accept(mut listener: Listener, rules: Rc<RefCell<Rules>>) {
     let handshakes = Handshakes::new(MAX_HANDSHAKES);
-    let streams = Arc::new(Semaphore::new(MAX_STREAMS));
+    let streams = Rc::new(Streams::default());
     loop {
         match listener.accept().await {
             Ok(stream) => {
-                let (rules, streams) = (Rc::clone(&rules), Arc::clone(&streams));
+                let (rules, streams) = (Rc::clone(&rules), Rc::clone(&streams));
                 handshakes.start(|place| carry(stream, rules, place, streams));
                 tokio::task::yield_now().await;
             }
@@ -139,77 +126,30 @@ async fn accept(mut listener: Listener, rules: Rc<RefCell<Rules>>) {
 }
 
 /// One stream, from its header to its end.
-async fn carry(mut stream: Stream, rules: Rc<RefCell<Rules>>, place: Place, streams: Arc<Semaphore>) {
-    let target = match timeout(HANDSHAKE, open(&mut stream, &rules)).await {
-        Ok(Ok(target)) => target,
-        Ok(Err(reply)) => return refuse(stream, reply).await,
-        Err(_elapsed) => return refuse(stream, StreamReply::Timeout).await,
-    };
-    let Ok(_permit) = streams.try_acquire_owned() else {
-        return refuse(stream, StreamReply::Busy).await;
-    };
-    drop(place);
-    if link::write_reply(&mut stream, StreamReply::Accepted)
-        .await
-        .is_err()
-    {
-        return;
-    }
-    let options = Options {
-        idle: IDLE,
-        half_close: stream.half_close(),
-    };
-    let (moved, result) = relay::relay(target, stream, options).await;
-    if let Err(error) = result {
-        log::debug!(
-            "stream ended after {} and {} bytes: {error}",
-            moved.to_link,
-            moved.from_link
-        );
+async fn carry(mut stream: Stream, rules: Rc<RefCell<Rules>>, place: Place, streams: Rc<Streams>) {
+    match timeout(HANDSHAKE, open(&mut stream, &rules, &streams)).await {
+        Ok(Ok((target, _taken))) => {
+            drop(place);
+            ingress::carry(target, stream).await;
+        }
+        Ok(Err(reply)) => refuse(stream, reply).await,
+        Err(_elapsed) => refuse(stream, StreamReply::Timeout).await,
     }
 }
 
-async fn open(stream: &mut Stream, rules: &RefCell<Rules>) -> Result<TcpStream, StreamReply> {
+async fn open(
+    stream: &mut Stream,
+    rules: &RefCell<Rules>,
+    streams: &Streams,
+) -> Result<(Target, Taken), StreamReply> {
     let header = link::read_header(stream).await.map_err(|error| {
         log::info!("refused a stream: {error}");
         error.reply()
     })?;
-    let port = {
-        let rules = rules.borrow();
-        let ours = |key: &str| {
-            rules
-                .sessions
-                .as_ref()
-                .is_some_and(|sessions| sessions.is_key(key))
-        };
-        if !header.session.as_deref().is_some_and(ours) {
-            return Err(StreamReply::NotYourSession);
-        }
-        match header.stream {
-            StreamKind::Ingress { port } if rules.ports.contains(&port) => port,
-            StreamKind::Ingress { .. } => return Err(StreamReply::NoPod),
-            _ => return Err(StreamReply::Malformed),
-        }
-    };
-    connect(port).await.map_err(|error| match error.kind() {
-        io::ErrorKind::TimedOut => StreamReply::Timeout,
-        _ => StreamReply::NoSuchTarget,
-    })
-}
-
-/// The Pod's address, IPv4 first: a server that listens on `::` has both.
-async fn connect(port: u16) -> io::Result<TcpStream> {
-    let connect = async {
-        match TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await {
-            Ok(stream) => Ok(stream),
-            Err(_) => TcpStream::connect(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await,
-        }
-    };
-    let stream = timeout(CONNECT, connect)
-        .await
-        .unwrap_or_else(|_elapsed| Err(io::Error::from(io::ErrorKind::TimedOut)))?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    if !rules.borrow().is_ours(header.session.as_deref()) {
+        return Err(StreamReply::NotYourSession);
+    }
+    ingress::open(&header.stream, rules, streams).await
 }
 
 async fn refuse(mut stream: Stream, reply: StreamReply) {

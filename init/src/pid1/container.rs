@@ -15,6 +15,9 @@ use crate::unpack::message::{Image, Owners};
 /// PATH of a container whose image sets none (K-351).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Soft and hard limit of open files: systemd's, which containers on most nodes have. A kernel alone would give 4096.
+const OPEN_FILES: (u64, u64) = (1024, 512 * 1024);
+
 /// What the description depends on besides plan and image.
 pub(crate) struct Surroundings<'a> {
     /// Facts for the downward API.
@@ -81,7 +84,10 @@ pub(crate) fn describe(
         capabilities: capability::effective(&security.add, &security.drop)?,
         no_new_privileges: security.no_new_privileges,
         umask: 0o022,
-        rlimits: vec![("RLIMIT_CORE".to_owned(), 0, 0)],
+        rlimits: vec![
+            ("RLIMIT_CORE".to_owned(), 0, 0),
+            ("RLIMIT_NOFILE".to_owned(), OPEN_FILES.0, OPEN_FILES.1),
+        ],
         cgroup: around.placement.cgroup.clone(),
         oom_score_adj: around.placement.oom_score_adj,
         keep_fds: Vec::new(),

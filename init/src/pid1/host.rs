@@ -65,7 +65,7 @@ impl Pid1 {
             StreamKind::Broker { request } => {
                 self.accept_stream(stream, move |stream| Input::Broker { request, stream });
             }
-            StreamKind::Control {} | StreamKind::Ingress { .. } => {
+            StreamKind::Control {} | StreamKind::Ingress { .. } | StreamKind::Datagrams { .. } => {
                 self.refused += 1;
                 control::refuse(stream, StreamReply::Malformed);
             }
@@ -329,8 +329,7 @@ impl Pid1 {
             log::error!("cannot limit the Pod: {error}");
         }
         let ports = plan.lasting_containers().flat_map(|container| &container.ports);
-        self.services
-            .open_ports(ports.map(|port| port.container_port).collect());
+        self.services.open_ports(ports.collect());
         self.plan = Some(Rc::new(plan.clone()));
         self.sized.clone_from(&self.plan);
         self.step(Event::Accept(Box::new(plan)));

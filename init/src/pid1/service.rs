@@ -14,7 +14,7 @@ use super::attestation::Attestation;
 use super::input::Input;
 use super::process::{self, FIRST_KEPT_FD, Outputs, Started};
 use crate::child::spec::{ChildSpec, UserSpec};
-use crate::net::message::{NetProbe, ToNet};
+use crate::net::message::{NetProbe, PodPorts, ToNet};
 use crate::sys::fd;
 use crate::sys::spawn::Namespaces;
 use crate::unpack::message::Owners;
@@ -36,6 +36,8 @@ const SERVICE_OOM_SCORE_ADJ: i32 = -999;
 pub(super) const NET: usize = 0;
 /// Index of `attest`, on a machine that has a security module.
 const ATTEST: usize = 1;
+/// Descriptors of a base service: two for each stream of `net`, and its pipes.
+const SERVICE_FILES: u64 = 16 * 1024;
 /// Largest packet of `net`: an answer with its output, escaped.
 const MAX_PACKET_BYTES: usize = 128 * 1024;
 
@@ -63,7 +65,7 @@ pub(super) struct Services {
     listener: OwnedFd,
     net: Option<Rc<AsyncFd<OwnedFd>>>,
     session: String,
-    ports: Vec<u16>,
+    ports: PodPorts,
     /// The line to `attest`; `None`: there is no security module.
     attestation: Option<Attestation>,
 }
@@ -105,7 +107,7 @@ impl Services {
             listener,
             net: None,
             session,
-            ports: Vec::new(),
+            ports: PodPorts::default(),
             attestation: attests.then(Attestation::default),
         }
     }
@@ -168,7 +170,7 @@ impl Services {
     }
 
     /// The Pod's ports: what `net` may connect to.
-    pub(crate) fn open_ports(&mut self, ports: Vec<u16>) {
+    pub(crate) fn open_ports(&mut self, ports: PodPorts) {
         self.ports = ports;
         self.tell(&ToNet::Pod {
             ports: self.ports.clone(),
@@ -232,7 +234,10 @@ fn spec(service: &Service, around: &Surroundings, kept: usize) -> ChildSpec {
         capabilities: Vec::new(),
         no_new_privileges: true,
         umask: 0o077,
-        rlimits: vec![("RLIMIT_CORE".to_owned(), 0, 0)],
+        rlimits: vec![
+            ("RLIMIT_CORE".to_owned(), 0, 0),
+            ("RLIMIT_NOFILE".to_owned(), SERVICE_FILES, SERVICE_FILES),
+        ],
         cgroup: around.cgroup.clone(),
         oom_score_adj: around.cgroup.is_some().then_some(SERVICE_OOM_SCORE_ADJ),
         keep_fds,

@@ -239,6 +239,7 @@ fn ports(plan: &Plan) -> Vec<ReportedPort> {
             container: container.name.clone(),
             container_port: port.container_port,
             host_port: port.host_port.unwrap_or(port.container_port),
+            protocol: port.protocol,
         })
         .collect()
 }

@@ -1,5 +1,6 @@
 //! What opens every stream: the dialler's header (length-prefixed JSON) and the listener's answer (one byte).
 
+use std::net::SocketAddr;
 use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,14 @@ pub enum StreamKind {
     },
     /// A client's connection to a port of the Pod.
     Ingress {
+        /// `containerPort`.
+        port: u16,
+        /// The client, as the host says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client: Option<SocketAddr>,
+    },
+    /// A client's datagrams to a port of the Pod and back, each behind its length ([`crate::relay::datagrams`]).
+    Datagrams {
         /// `containerPort`.
         port: u16,
     },
@@ -243,7 +252,10 @@ mod tests {
                 size: 1 << 40,
             },
             StreamKind::Broker { request: 4 },
-            StreamKind::Ingress { port: 8080 },
+            StreamKind::Ingress {
+                port: 8080,
+                client: Some(([192, 0, 2, 7], 40000).into()),
+            },
         ];
         for kind in kinds {
             let header = StreamHeader::new(Some("00ff".into()), kind);

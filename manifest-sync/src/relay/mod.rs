@@ -4,6 +4,7 @@
 //! A connection that was reset on one side is reset on the other where the protocol can say so: an end would say that
 //! what was read is all there is.
 
+pub mod datagrams;
 mod end;
 mod pipe;
 mod pump;

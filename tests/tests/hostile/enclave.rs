@@ -96,7 +96,7 @@ impl Enclave {
     /// A stream of the data port, its header sent.
     pub(crate) fn ingress(&self, key: Option<&str>, port: u16) -> Wire {
         let mut wire = self.dial(DATA_PORT);
-        wire.header(key, StreamKind::Ingress { port });
+        wire.header(key, StreamKind::Ingress { port, client: None });
         wire
     }
 

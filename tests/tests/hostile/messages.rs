@@ -256,7 +256,10 @@ fn a_message_of_a_controller_that_was_superseded() {
 #[test]
 fn ingress_over_the_control_port() {
     against(|stage| {
-        let kind = StreamKind::Ingress { port: PORT };
+        let kind = StreamKind::Ingress {
+            port: PORT,
+            client: None,
+        };
         let mut wire = stage.enclave.stream(Some(stage.key()), kind);
         wire.expect_only(StreamReply::Malformed);
     });

@@ -150,7 +150,10 @@ fn a_forged_session_key() {
             assert_no_key(&stage.enclave, forged);
             for kind in [
                 StreamKind::Blob { request: 1, size: 1 },
-                StreamKind::Ingress { port: PORT },
+                StreamKind::Ingress {
+                    port: PORT,
+                    client: None,
+                },
             ] {
                 let mut wire = stage.enclave.stream(Some(forged), kind);
                 wire.expect_only(StreamReply::NotYourSession);
