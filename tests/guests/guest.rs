@@ -35,6 +35,7 @@ fn main() {
             count(number(lines), number(burst), number(pause));
         }
         ["echo", port] => echo(port.parse().expect("a port")),
+        ["echo-datagrams", port] => echo_datagrams(port.parse().expect("a port")),
         ["cat", path] => print!("{}", std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string())),
         ["cat-and-sleep", path] => {
             println!("{}", std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string()));
@@ -405,6 +406,15 @@ fn echo(port: u16) {
                 }
             }
         });
+    }
+}
+
+fn echo_datagrams(port: u16) {
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", port)).expect("a free port");
+    println!("ready");
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+        let _ = socket.send_to(&buffer[..length], client);
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod broker;
 pub mod images;
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -332,8 +333,8 @@ impl Up {
         })
     }
 
-    /// Port outside of a published port.
-    pub fn port(&self, container: u16) -> u16 {
+    /// Port outside of a published port: `80`, or `53/udp`.
+    pub fn port(&self, container: impl Display) -> u16 {
         wait_for("the announced port", || {
             let text = self.stderr();
             let line = text
