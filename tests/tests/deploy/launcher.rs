@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 
 use host_proxy::cli::{self, Command, Serving, Verb};
 use host_proxy::http::{Site, serve_tcp};
-use host_proxy::ingress::Ingress;
+use host_proxy::ingress::{Ingress, When};
 use host_proxy::logs::Ring;
 use host_proxy::view::{Publisher, Snapshot};
 use manifest_sync::config::EnclaveConfig;
@@ -152,7 +152,7 @@ impl Health {
         let (control, _) = tokio::sync::mpsc::channel(1);
         let site = Site {
             view: publisher.subscribe(),
-            ingress: Ingress::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Vec::new()),
+            ingress: Ingress::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Vec::new(), When::Ready),
             logs: Ring::new(),
             control,
         };
@@ -226,7 +226,7 @@ fn the_bundle_is_the_example_and_is_accepted() {
             .filter(|port| port["name"] == "http")
             .map(|port| port["containerPort"].clone())
             .collect();
-        let outside: Vec<_> = loaded.ports.iter().map(|(_, outside)| json!(outside)).collect();
+        let outside: Vec<_> = loaded.ports.iter().map(|port| json!(port.host)).collect();
         assert_eq!(
             declared, outside,
             "deploy/{name}: the launcher's ports are those of the Pod"
