@@ -17,6 +17,7 @@ pub mod nsm;
 mod random;
 pub mod release;
 pub mod seal;
+pub mod sealed_log;
 mod secret;
 pub mod statement;
 mod time;

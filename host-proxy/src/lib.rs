@@ -27,5 +27,6 @@ pub mod sink;
 pub mod source;
 pub mod table;
 pub mod time;
+pub mod unseal;
 pub mod up;
 pub mod view;

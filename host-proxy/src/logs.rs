@@ -5,10 +5,12 @@
 
 mod follow;
 mod join;
+mod json;
 mod line;
 mod ring;
 
 pub use follow::Follower;
+pub(crate) use follow::SEALED_MARK;
 pub use join::Joiner;
 pub use line::{Line, Raw, Source, Style, escaped};
 pub use ring::{Reader, Ring, Step};

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use manifest_sync::plan::Protocol;
+use manifest_sync::protocol::{Counters, LogCounters, UsageCounters};
 use manifest_sync::status::Phase;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -19,13 +21,22 @@ type Labels = Vec<(&'static str, String)>;
 type GaugeFamily = Family<Labels, Gauge<i64>>;
 type CounterFamily = Family<Labels, Counter<u64, AtomicU64>>;
 
-/// The media type of the answer.
+/// The media type of [`text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The media type of [`plain`].
+pub const PLAIN_MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Containers with series of their own; a hostile enclave could name any number.
+const MAX_CONTAINERS: usize = 64;
 
 /// The text of one scrape.
 pub fn text(snapshot: &Snapshot, ports: &[PortCounts], logs: &LogCounts) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("cloister");
+    let build = GaugeFamily::default();
+    let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+    build.get_or_create(&version).set(1);
+    registry.register("build_info", "1, with the version of host-proxy", build);
     enclave(&mut registry, snapshot);
+    containers(&mut registry, &snapshot.counters);
     pod(&mut registry, snapshot);
     ingress(&mut registry, ports);
     log(&mut registry, logs);
@@ -77,6 +88,118 @@ fn enclave(registry: &mut Registry, snapshot: &Snapshot) {
         help,
         counters.refused_connections,
     );
+}
+
+/// OpenMetrics text as older readers want it: there a counter's description has the counter's whole name, and nothing marks
+/// the end.
+pub fn plain(text: &str) -> String {
+    let name_of = |line: &str| {
+        let rest = line.strip_prefix("# TYPE ")?;
+        rest.strip_suffix(" counter").map(str::to_owned)
+    };
+    let counters: std::collections::BTreeSet<String> = text.lines().filter_map(name_of).collect();
+    let mut plain = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        let mut words = line.splitn(4, ' ');
+        let description = (words.next(), words.next(), words.next(), words.next());
+        match description {
+            (Some("#"), Some(what), Some(name), Some(rest)) if counters.contains(name) => {
+                plain.push_str(&format!("# {what} {name}_total {rest}"));
+            }
+            _ => plain.push_str(line),
+        }
+        plain.push('\n');
+    }
+    plain
+}
+
+/// What PID 1 counts for each container.
+fn containers(registry: &mut Registry, counters: &Counters) {
+    type Logs = fn(&LogCounters) -> u64;
+    let of_logs: [(&str, &str, Logs); 3] = [
+        ("records", "Log records taken from the container", |one| {
+            one.records
+        }),
+        (
+            "dropped_records",
+            "Log records dropped in the enclave because the container's ring was full",
+            |one| one.dropped_records,
+        ),
+        (
+            "withheld_records",
+            "Log records that the policy keeps in the enclave",
+            |one| one.withheld_records,
+        ),
+    ];
+    for (name, help, value) in of_logs {
+        let family = CounterFamily::default();
+        for one in counters.logs.iter().take(MAX_CONTAINERS) {
+            family
+                .get_or_create(&container_label(&one.container))
+                .inc_by(value(one));
+        }
+        registry.register(format!("init_log_{name}"), help, family);
+    }
+    let rings = GaugeFamily::default();
+    for one in counters.logs.iter().take(MAX_CONTAINERS) {
+        rings
+            .get_or_create(&container_label(&one.container))
+            .set(number(one.ring_bytes));
+    }
+    let help = "Bytes in the container's log ring in the enclave";
+    registry.register("init_log_ring_bytes", help, rings);
+    let help = "Bytes that each log ring may have";
+    gauge(
+        registry,
+        "init_log_ring_limit_bytes",
+        help,
+        number(counters.log_ring_limit_bytes),
+    );
+    let probes = CounterFamily::default();
+    for one in counters.probes.iter().take(MAX_CONTAINERS * 9) {
+        let mut labels = container_label(&one.container);
+        labels.extend([("probe", one.probe.clone()), ("result", one.result.clone())]);
+        probes.get_or_create(&labels).inc_by(one.count);
+    }
+    registry.register("probes", "Answers of probes", probes);
+    usage(
+        registry,
+        counters.usage.get(..MAX_CONTAINERS).unwrap_or(&counters.usage),
+    );
+}
+
+fn usage(registry: &mut Registry, all: &[UsageCounters]) {
+    let (memory, limits) = (GaugeFamily::default(), GaugeFamily::default());
+    type Seconds = Family<Labels, Counter<f64, AtomicU64>>;
+    let (cpu, throttled) = (Seconds::default(), Seconds::default());
+    for one in all {
+        let labels = container_label(&one.container);
+        memory.get_or_create(&labels).set(number(one.memory_bytes));
+        if let Some(limit) = one.memory_limit_bytes {
+            limits.get_or_create(&labels).set(number(limit));
+        }
+        let seconds = |us: u64| Duration::from_micros(us).as_secs_f64();
+        cpu.get_or_create(&labels).inc_by(seconds(one.cpu_us));
+        throttled.get_or_create(&labels).inc_by(seconds(one.throttled_us));
+    }
+    registry.register(
+        "container_memory_bytes",
+        "Memory of the container's cgroup",
+        memory,
+    );
+    let help = "Memory that the container's cgroup may have";
+    registry.register("container_memory_limit_bytes", help, limits);
+    registry.register("container_cpu_seconds", "CPU time of the container", cpu);
+    let help = "Time in which the container was not allowed to run because its CPU limit was used up";
+    registry.register("container_cpu_throttled_seconds", help, throttled);
+}
+
+fn container_label(container: &str) -> Labels {
+    vec![("container", container.to_owned())]
+}
+
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn pod(registry: &mut Registry, snapshot: &Snapshot) {
@@ -163,8 +286,12 @@ fn log(registry: &mut Registry, logs: &LogCounts) {
     registry.register("log_records", "Log records received from the enclave", records);
     registry.register("log_bytes", "Bytes of log received from the enclave", bytes);
     let help = "Log records that the enclave dropped because nobody read them in time";
-    counter(registry, "log_dropped_records", help, logs.enclave_dropped);
-    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let dropped = CounterFamily::default();
+    for (container, records) in &logs.enclave_dropped {
+        let labels = vec![("container", container.clone())];
+        dropped.get_or_create(&labels).inc_by(*records);
+    }
+    registry.register("log_dropped_records", help, dropped);
     let help = "Bytes in the log spool";
     gauge(registry, "log_spool_bytes", help, number(logs.spool.bytes));
     let help = "Bytes that the log spool may have";

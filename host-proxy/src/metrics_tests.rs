@@ -102,7 +102,7 @@ fn the_text_is_what_a_parser_expects() {
             records: 5,
             bytes: 50,
         }],
-        enclave_dropped: 1,
+        enclave_dropped: BTreeMap::from([("app".to_owned(), 1)]),
         sinks: vec![SinkCounts {
             sink: "syslog".to_owned(),
             sent: 4,
@@ -126,7 +126,7 @@ fn the_text_is_what_a_parser_expects() {
             "cloister_ingress_bytes_total{port=\"80\",protocol=\"TCP\",listen=\"127.0.0.1:8080\",direction=\"out\"}",
             20.0,
         ),
-        ("cloister_log_dropped_records_total", 1.0),
+        ("cloister_log_dropped_records_total{container=\"app\"}", 1.0),
         (
             "cloister_log_bytes_total{container=\"app\",stream=\"stderr\"}",
             50.0,
@@ -136,6 +136,109 @@ fn the_text_is_what_a_parser_expects() {
         ("cloister_init_resident_bytes", 4096.0),
     ] {
         assert_eq!(series.get(name), Some(&value), "{name}");
+    }
+}
+
+#[test]
+fn what_pid_1_counts_has_series_for_each_container_and_not_too_many() {
+    let mut snapshot = Snapshot::new();
+    let log = |name: String| LogCounters {
+        container: name,
+        records: 5,
+        dropped_records: 1,
+        ring_bytes: 100,
+        ..LogCounters::default()
+    };
+    snapshot.counters.logs = (0..1000).map(|index| log(format!("c{index}"))).collect();
+    snapshot.counters.usage = vec![UsageCounters {
+        container: "app".to_owned(),
+        cpu_us: 2_500_000,
+        throttled_us: 0,
+        memory_bytes: 4096,
+        memory_limit_bytes: None,
+    }];
+    snapshot.counters.probes = vec![manifest_sync::protocol::ProbeCounters {
+        container: "app".to_owned(),
+        probe: "Liveness".to_owned(),
+        result: "failed".to_owned(),
+        count: 3,
+    }];
+    let made = text(&snapshot, &[], &LogCounts::default()).expect("encoded");
+    let series = parse(&made);
+    for (name, value) in [
+        ("cloister_init_log_records_total{container=\"c0\"}", 5.0),
+        ("cloister_init_log_ring_bytes{container=\"c63\"}", 100.0),
+        ("cloister_container_cpu_seconds_total{container=\"app\"}", 2.5),
+        ("cloister_container_memory_bytes{container=\"app\"}", 4096.0),
+        (
+            "cloister_probes_total{container=\"app\",probe=\"Liveness\",result=\"failed\"}",
+            3.0,
+        ),
+    ] {
+        assert_eq!(series.get(name), Some(&value), "{name}");
+    }
+    assert!(!series.contains_key("cloister_init_log_records_total{container=\"c64\"}"));
+    assert!(
+        series
+            .keys()
+            .any(|name| name.starts_with("cloister_build_info{version="))
+    );
+    let plain = plain(&made);
+    assert!(
+        plain.contains("\n# TYPE cloister_init_log_records_total counter\n"),
+        "{plain}"
+    );
+    assert!(plain.contains("\n# TYPE cloister_init_log_ring_bytes gauge\n") && !plain.contains("EOF"));
+}
+
+/// What alerts and dashboard ask for exists.
+#[test]
+fn what_deploy_names_is_exported() {
+    let mut snapshot = Snapshot::new();
+    snapshot.report = Some(report(vec![container("app", running(), 0)]));
+    snapshot.counters.logs = vec![LogCounters::default()];
+    snapshot.counters.usage = vec![UsageCounters {
+        memory_limit_bytes: Some(1),
+        ..UsageCounters::default()
+    }];
+    snapshot.counters.probes = vec![manifest_sync::protocol::ProbeCounters::default()];
+    let port = PortCounts {
+        container: 80,
+        protocol: Protocol::Tcp,
+        listen: "127.0.0.1:8080".parse().expect("an address"),
+        connections: 7,
+        refused: 1,
+        open: 2,
+        bytes_in: 10,
+        bytes_out: 20,
+        dropped_datagrams: 0,
+    };
+    let logs = LogCounts {
+        received: vec![crate::sink::Received {
+            container: "app".to_owned(),
+            stream: "stdout",
+            records: 1,
+            bytes: 1,
+        }],
+        sinks: vec![SinkCounts::default()],
+        ..LogCounts::default()
+    };
+    let made = text(&snapshot, &[port], &logs).expect("encoded");
+    let series = parse(&made);
+    let exported: BTreeSet<&str> = series
+        .keys()
+        .map(|name| name.split('{').next().unwrap_or(name))
+        .collect();
+    for file in [
+        include_str!("../../deploy/prometheus/alerts.yml"),
+        include_str!("../../deploy/prometheus/dashboard.json"),
+    ] {
+        for word in file.split(|character: char| !character.is_ascii_alphanumeric() && character != '_') {
+            assert!(
+                !word.starts_with("cloister_") || exported.contains(word),
+                "{word}"
+            );
+        }
     }
 }
 

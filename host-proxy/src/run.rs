@@ -27,6 +27,7 @@ pub async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Help(verb) => print(cli::help_text(verb)),
         Command::Sign(sign) => crate::signing::sign(&sign),
         Command::Inspect(inspect) => crate::inspect::inspect(&inspect),
+        Command::Unseal(options) => crate::unseal::unseal(&options),
         Command::Up(up) => crate::up::up(up).await,
         Command::Serve(serve) => run_serve(serve).await,
         Command::Apply {

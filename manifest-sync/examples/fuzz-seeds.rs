@@ -173,15 +173,20 @@ fn streams(out: &Path) -> Outcome {
         let record = LogRecord {
             sequence: 1,
             time_ns: 1_780_315_200_000_000_000,
-            container: "app".to_owned(),
+            container: "app".into(),
             attempt: 2,
             stream: LogStream::Stderr,
             partial,
-            bytes: b"a line".to_vec(),
+            bytes: b"a line"[..].into(),
         };
         Entry::Record(record).encode(&mut records);
     }
-    Entry::Dropped(Dropped { first: 3, records: 4 }).encode(&mut records);
+    Entry::Dropped(Dropped {
+        first: 3,
+        records: 4,
+        container: None,
+    })
+    .encode(&mut records);
     for (name, bytes) in [
         ("control", header(StreamKind::Control {})?),
         (

@@ -9,7 +9,7 @@ use crate::decode::{Node, Report};
 use crate::digest::BundleDigest;
 use crate::plan::Plan;
 use crate::reject::{Finding, Rejection};
-use crate::{data, ingress, json, missing, pod, secret_class};
+use crate::{data, ingress, json, log_plan, missing, pod, secret_class};
 
 /// Largest bundle in bytes: a few ConfigMaps and Secrets of a Kubernetes object's size (1 MiB each).
 pub const MAX_BYTES: usize = 4 << 20;
@@ -160,6 +160,10 @@ fn read(root: &Node<'_>, digest: BundleDigest) -> Option<Bundle> {
     plan.secret_classes = secret_class::mounted(classes, &plan);
     if let Some(spec) = policies.first().and_then(|policy| policy.get("spec")) {
         ingress::apply(&spec, &mut plan);
+        if let Some(logs) = spec.get("logs") {
+            plan.logs = log_plan::read(&logs);
+            log_plan::check(&logs, &plan);
+        }
     }
     missing::warn(pod, &plan);
     Some(Bundle {
@@ -174,7 +178,7 @@ fn policy(item: &Node<'_>) -> EnclavePolicy {
     let Some(spec) = item.get("spec") else {
         return EnclavePolicy::default();
     };
-    spec.fields(&["generation", "application", "ingress"], &[], &[]);
+    spec.fields(&["generation", "application", "ingress", "logs"], &[], &[]);
     let generation = spec.get("generation").and_then(|node| node.int(0, i64::MAX));
     EnclavePolicy {
         generation: generation.and_then(|number| u64::try_from(number).ok()),

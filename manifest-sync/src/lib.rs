@@ -19,6 +19,7 @@ mod ingress;
 mod json;
 pub mod lifecycle;
 pub mod link;
+pub mod log_plan;
 pub mod log_record;
 pub mod measurement;
 mod missing;

@@ -2,19 +2,95 @@
 //!
 //! ```text
 //! u32 length of what follows | u8 kind | u64 sequence | …
-//! kind 0, 1 (stdout, stderr): u64 time (ns since 1970) | u32 attempt | u8 flags (bit 0: partial line) |
-//!                             u16 name length | name | line bytes
-//! kind 2 (dropped):           u64 records          (`sequence` is the first that is missing)
+//! kind 0, 1, 3 (stdout, stderr, sealed): u64 time (ns since 1970) | u32 attempt | u8 flags (bit 0: partial line) |
+//!                                        u16 name length | name | line bytes
+//! kind 2 (dropped):                      u64 records | name      (`sequence` is the first that is missing;
+//!                                                                 an empty name: it is not known whose they were)
 //! ```
-//! All integers are big-endian.
+//! All integers are big-endian. Reading copies nothing: what a [`Decoder`] gives shares the buffer that it was read into.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+pub use bytes::{Bytes, BytesMut};
 
 /// Largest record: a line of 16 KiB, a name, and room to grow.
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
+/// Bytes of a record beside its name and its text.
+pub const RECORD_HEAD_BYTES: usize = 4 + 1 + 8 + 8 + 4 + 1 + 2;
 
 const PARTIAL: u8 = 1;
+const KIND_STDOUT: u8 = 0;
+const KIND_STDERR: u8 = 1;
 const KIND_DROPPED: u8 = 2;
+const KIND_SEALED: u8 = 3;
+
+/// Where the next line ends in `bytes`.
+pub fn newline(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr(b'\n', bytes)
+}
+
+/// Name of a container; cheap to clone, since most records have the name of the one before.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self::from("")
+    }
+}
+
+impl From<&str> for Name {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for Name {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl PartialEq<str> for Name {
+    fn eq(&self, other: &str) -> bool {
+        *self.0 == *other
+    }
+}
+
+impl PartialEq<&str> for Name {
+    fn eq(&self, other: &&str) -> bool {
+        *self.0 == **other
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// One piece of a container's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +100,7 @@ pub struct LogRecord {
     /// Nanoseconds since 1970-01-01 UTC, by the enclave's clock.
     pub time_ns: u64,
     /// Name of the container.
-    pub container: String,
+    pub container: Name,
     /// Its instance: 0 for the first.
     pub attempt: u32,
     /// Which output.
@@ -32,25 +108,40 @@ pub struct LogRecord {
     /// The line goes on in the next record of this output.
     pub partial: bool,
     /// The line, without its newline.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 /// An output of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogStream {
     /// Standard output.
     Stdout,
     /// Standard error.
     Stderr,
+    /// Both, encrypted to the log back-end: the host sees a batch of them as one record.
+    Sealed,
+}
+
+impl LogStream {
+    /// The word for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Sealed => "sealed",
+        }
+    }
 }
 
 /// Records that were dropped because no host read them in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
     /// Sequence of the first missing record.
     pub first: u64,
     /// How many are missing.
     pub records: u64,
+    /// Whose they were; `None`: it is not known.
+    pub container: Option<Name>,
 }
 
 /// What the log stream consists of.
@@ -73,36 +164,86 @@ impl Entry {
 
     /// Appends the entry to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&[0; 4]);
         match self {
-            Self::Record(record) => encode_record(record, out),
+            Self::Record(record) => record.as_ref().encode(out),
             Self::Dropped(dropped) => {
+                let name = dropped.container.as_deref().unwrap_or_default();
+                out.extend_from_slice(&length(17 + name.len()).to_be_bytes());
                 out.push(KIND_DROPPED);
                 out.extend_from_slice(&dropped.first.to_be_bytes());
                 out.extend_from_slice(&dropped.records.to_be_bytes());
+                out.extend_from_slice(name.as_bytes());
             }
-        }
-        let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
-        if let Some(prefix) = out.get_mut(start..start + 4) {
-            prefix.copy_from_slice(&length.to_be_bytes());
         }
     }
 }
 
-fn encode_record(record: &LogRecord, out: &mut Vec<u8>) {
-    out.push(match record.stream {
-        LogStream::Stdout => 0,
-        LogStream::Stderr => 1,
-    });
-    out.extend_from_slice(&record.sequence.to_be_bytes());
-    out.extend_from_slice(&record.time_ns.to_be_bytes());
-    out.extend_from_slice(&record.attempt.to_be_bytes());
-    out.push(if record.partial { PARTIAL } else { 0 });
-    let name = record.container.as_bytes();
-    out.extend_from_slice(&u16::try_from(name.len()).unwrap_or(u16::MAX).to_be_bytes());
-    out.extend_from_slice(name);
-    out.extend_from_slice(&record.bytes);
+impl LogRecord {
+    /// The same without a share in its buffer.
+    pub fn as_ref(&self) -> RecordRef<'_> {
+        RecordRef {
+            sequence: self.sequence,
+            time_ns: self.time_ns,
+            container: &self.container,
+            attempt: self.attempt,
+            stream: self.stream,
+            partial: self.partial,
+            bytes: &self.bytes,
+        }
+    }
+}
+
+/// A record in somebody else's buffer. Its fields are those of a [`LogRecord`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are documented in `LogRecord`")]
+pub struct RecordRef<'a> {
+    pub sequence: u64,
+    pub time_ns: u64,
+    pub container: &'a str,
+    pub attempt: u32,
+    pub stream: LogStream,
+    pub partial: bool,
+    pub bytes: &'a [u8],
+}
+
+impl RecordRef<'_> {
+    /// Bytes that [`RecordRef::encode`] appends.
+    pub fn encoded_len(&self) -> usize {
+        RECORD_HEAD_BYTES + self.container.len() + self.bytes.len()
+    }
+
+    /// Appends the record to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let name = self.container.as_bytes();
+        let mut head = [0; RECORD_HEAD_BYTES];
+        let fields: [&[u8]; 7] = [
+            &length(self.encoded_len() - 4).to_be_bytes(),
+            &[match self.stream {
+                LogStream::Stdout => KIND_STDOUT,
+                LogStream::Stderr => KIND_STDERR,
+                LogStream::Sealed => KIND_SEALED,
+            }],
+            &self.sequence.to_be_bytes(),
+            &self.time_ns.to_be_bytes(),
+            &self.attempt.to_be_bytes(),
+            &[if self.partial { PARTIAL } else { 0 }],
+            &u16::try_from(name.len()).unwrap_or(u16::MAX).to_be_bytes(),
+        ];
+        let mut rest = head.as_mut_slice();
+        for field in fields {
+            if let Some((to, after)) = std::mem::take(&mut rest).split_at_mut_checked(field.len()) {
+                to.copy_from_slice(field);
+                rest = after;
+            }
+        }
+        out.extend_from_slice(&head);
+        out.extend_from_slice(name);
+        out.extend_from_slice(self.bytes);
+    }
+}
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// Bytes that are no log stream.
@@ -120,8 +261,12 @@ impl std::error::Error for MalformedLog {}
 /// Takes bytes as they come and gives entries.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    buffer: Vec<u8>,
-    taken: usize,
+    /// What has arrived and is not a whole entry yet, or was not asked for.
+    buffer: BytesMut,
+    /// Whole entries.
+    ready: Bytes,
+    /// Name of the last record's container.
+    name: Name,
 }
 
 impl Decoder {
@@ -130,43 +275,122 @@ impl Decoder {
         Self::default()
     }
 
+    /// For bytes that hold whole entries only; a part of one at the end is malformed.
+    pub fn whole(bytes: Bytes) -> Self {
+        Self {
+            ready: bytes,
+            ..Self::default()
+        }
+    }
+
     /// Adds bytes that arrived.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.buffer.drain(..self.taken);
-        self.taken = 0;
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Where to read into, instead of [`Decoder::push`]; only to be appended to.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buffer
     }
 
     /// The next complete entry. After an error the decoder is of no more use.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, MalformedLog> {
-        let mut rest = self.buffer.get(self.taken..).unwrap_or_default();
-        let Some(length) = take::<4>(&mut rest).map(u32::from_be_bytes) else {
-            return Ok(None);
-        };
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        if length > MAX_RECORD_BYTES {
-            return Err(MalformedLog);
+        if self.ready.is_empty() {
+            let whole = whole(&self.buffer);
+            if whole == 0 {
+                return match frame(&self.buffer) {
+                    Frame::TooLong => Err(MalformedLog),
+                    Frame::Whole(_) | Frame::Part => Ok(None),
+                };
+            }
+            self.ready = self.buffer.split_to(whole).freeze();
         }
-        let Some(body) = rest.get(..length) else {
-            return Ok(None);
+        let Frame::Whole(end) = frame(&self.ready) else {
+            return Err(MalformedLog);
         };
-        let entry = decode(body).ok_or(MalformedLog)?;
-        self.taken += 4 + length;
+        let body = self.ready.get(4..end).ok_or(MalformedLog)?;
+        let entry = match parse(body).ok_or(MalformedLog)? {
+            Parsed::Record(record) => {
+                if self.name != record.container {
+                    self.name = Name::from(record.container);
+                }
+                Entry::Record(LogRecord {
+                    sequence: record.sequence,
+                    time_ns: record.time_ns,
+                    container: self.name.clone(),
+                    attempt: record.attempt,
+                    stream: record.stream,
+                    partial: record.partial,
+                    bytes: self.ready.slice(end - record.bytes.len()..end),
+                })
+            }
+            Parsed::Dropped(dropped) => Entry::Dropped(dropped),
+        };
+        bytes::Buf::advance(&mut self.ready, end);
         Ok(Some(entry))
     }
 }
 
-fn decode(mut body: &[u8]) -> Option<Entry> {
+/// Walks whole records, as [`RecordRef::encode`] wrote them. Each comes with the bytes that it takes.
+pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = (RecordRef<'_>, usize)> {
+    std::iter::from_fn(move || {
+        let Frame::Whole(end) = frame(bytes) else {
+            return None;
+        };
+        let Parsed::Record(record) = parse(bytes.get(4..end)?)? else {
+            return None;
+        };
+        bytes = bytes.get(end..)?;
+        Some((record, end))
+    })
+}
+
+enum Frame {
+    /// The first entry ends here.
+    Whole(usize),
+    Part,
+    TooLong,
+}
+
+fn frame(bytes: &[u8]) -> Frame {
+    let Some(length) = bytes.first_chunk().map(|length| u32::from_be_bytes(*length)) else {
+        return Frame::Part;
+    };
+    match usize::try_from(length) {
+        Ok(length) if length <= MAX_RECORD_BYTES && bytes.len() >= 4 + length => Frame::Whole(4 + length),
+        Ok(length) if length <= MAX_RECORD_BYTES => Frame::Part,
+        _ => Frame::TooLong,
+    }
+}
+
+/// Bytes of all whole entries at the start.
+fn whole(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(Frame::Whole(end)) = bytes.get(at..).map(frame) {
+        at += end;
+    }
+    at
+}
+
+enum Parsed<'a> {
+    Record(RecordRef<'a>),
+    Dropped(Dropped),
+}
+
+fn parse(mut body: &[u8]) -> Option<Parsed<'_>> {
     let [kind] = take::<1>(&mut body)?;
     let sequence = u64::from_be_bytes(take(&mut body)?);
     let stream = match kind {
-        0 => LogStream::Stdout,
-        1 => LogStream::Stderr,
+        KIND_STDOUT => LogStream::Stdout,
+        KIND_STDERR => LogStream::Stderr,
+        KIND_SEALED => LogStream::Sealed,
         KIND_DROPPED => {
             let records = u64::from_be_bytes(take(&mut body)?);
-            return body.is_empty().then_some(Entry::Dropped(Dropped {
+            let name = std::str::from_utf8(body).ok()?;
+            return Some(Parsed::Dropped(Dropped {
                 first: sequence,
                 records,
+                container: (!name.is_empty()).then(|| Name::from(name)),
             }));
         }
         _ => return None,
@@ -176,14 +400,14 @@ fn decode(mut body: &[u8]) -> Option<Entry> {
     let [flags] = take::<1>(&mut body)?;
     let name_length = usize::from(u16::from_be_bytes(take(&mut body)?));
     let (name, bytes) = body.split_at_checked(name_length)?;
-    Some(Entry::Record(LogRecord {
+    Some(Parsed::Record(RecordRef {
         sequence,
         time_ns,
-        container: String::from_utf8(name.to_vec()).ok()?,
+        container: std::str::from_utf8(name).ok()?,
         attempt,
         stream,
         partial: flags & PARTIAL != 0,
-        bytes: bytes.to_vec(),
+        bytes,
     }))
 }
 
@@ -200,30 +424,31 @@ mod tests {
 
     fn entry() -> impl Strategy<Value = Entry> {
         let record = (
-            any::<(u64, u64, u32, bool, bool)>(),
+            any::<(u64, u64, u32, bool)>(),
+            prop::sample::select(vec![LogStream::Stdout, LogStream::Stderr, LogStream::Sealed]),
             "[a-z]{0,63}",
             prop::collection::vec(any::<u8>(), 0..300),
         )
             .prop_map(
-                |((sequence, time_ns, attempt, error, partial), container, bytes)| {
-                    let stream = if error {
-                        LogStream::Stderr
-                    } else {
-                        LogStream::Stdout
-                    };
+                |((sequence, time_ns, attempt, partial), stream, container, bytes)| {
                     Entry::Record(LogRecord {
                         sequence,
                         time_ns,
-                        container,
+                        container: container.into(),
                         attempt,
                         stream,
                         partial,
-                        bytes,
+                        bytes: bytes.into(),
                     })
                 },
             );
-        let dropped =
-            any::<(u64, u64)>().prop_map(|(first, records)| Entry::Dropped(Dropped { first, records }));
+        let dropped = (any::<(u64, u64)>(), "[a-z]{0,63}").prop_map(|((first, records), name)| {
+            Entry::Dropped(Dropped {
+                first,
+                records,
+                container: (!name.is_empty()).then(|| name.into()),
+            })
+        });
         prop_oneof![record, dropped]
     }
 
@@ -251,5 +476,24 @@ mod tests {
             decoder.push(&bytes);
             while let Ok(Some(_)) = decoder.next_entry() {}
         }
+    }
+
+    #[test]
+    fn records_are_walked_where_they_lie() {
+        let record = |sequence, text: &'static str| RecordRef {
+            sequence,
+            time_ns: 1,
+            container: "app",
+            attempt: 0,
+            stream: LogStream::Stdout,
+            partial: false,
+            bytes: text.as_bytes(),
+        };
+        let mut bytes = Vec::new();
+        record(1, "one").encode(&mut bytes);
+        record(2, "").encode(&mut bytes);
+        let walked: Vec<_> = records(&bytes).collect();
+        assert_eq!(walked, [(record(1, "one"), 34), (record(2, ""), 31)]);
+        assert_eq!(records(&bytes[..bytes.len() - 1]).count(), 1);
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::Data;
 use crate::digest::{BundleDigest, Digest};
 use crate::lifecycle::Hooks;
+use crate::log_plan::LogPlan;
 use crate::probe::Probes;
 use crate::resize::ResizePlan;
 use crate::resources::ResourcesPlan;
@@ -59,6 +60,8 @@ pub struct Plan {
     pub secrets: BTreeMap<String, Data>,
     /// Classes of released secrets by name; only those that a volume of the Pod mounts. Their values are never here.
     pub secret_classes: BTreeMap<String, SecretClassPlan>,
+    /// What becomes of what containers write.
+    pub logs: LogPlan,
 }
 
 impl Plan {

@@ -277,6 +277,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         config_maps: BTreeMap::new(),
         secrets: BTreeMap::new(),
         secret_classes: BTreeMap::new(),
+        logs: crate::log_plan::LogPlan::default(),
     })
 }
 

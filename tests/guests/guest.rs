@@ -30,6 +30,12 @@ fn main() {
             std::io::stderr().write_all(&line).expect("a reader");
             std::process::exit(1);
         }
+        ["lines", count, length, per_second] => {
+            let number = |text: &str| text.parse().expect("a number");
+            lines(number(count), number(length), number(per_second) as u64);
+        }
+        ["one-line", bytes] => one_line(bytes.parse().expect("a number")),
+        ["count-as", name, lines] => (0..lines.parse::<u64>().expect("a number")).for_each(|line| println!("{name}={line:07}")),
         ["count", lines, burst, pause] => {
             let number = |text: &str| text.parse().expect("a number");
             count(number(lines), number(burst), number(pause));
@@ -373,6 +379,41 @@ fn flood() {
     }
     let mut out = std::io::stdout().lock();
     while out.write_all(&chunk).is_ok() {}
+}
+
+/// Numbered lines of a length, so many bytes a second; then nothing more.
+fn lines(count: usize, length: usize, per_second: u64) {
+    let start = std::time::Instant::now();
+    let rest = "x".repeat(length - 12);
+    let (mut chunk, mut written) = (Vec::new(), 0);
+    let mut out = std::io::stdout().lock();
+    for number in 0..count {
+        writeln!(chunk, "{number:010} {rest}").expect("memory");
+        if chunk.len() >= 32 << 10 || number + 1 == count {
+            out.write_all(&chunk).expect("a reader");
+            written += chunk.len() as u64;
+            chunk.clear();
+            let due = Duration::from_secs_f64(written as f64 / per_second as f64);
+            std::thread::sleep(due.saturating_sub(start.elapsed()));
+        }
+    }
+    out.flush().expect("a reader");
+    forever();
+}
+
+/// So many bytes without a line's end; then nothing more.
+fn one_line(mut bytes: usize) {
+    let chunk = [b'x'; 1 << 16];
+    let mut out = std::io::stdout().lock();
+    while bytes > 0 {
+        let now = bytes.min(chunk.len());
+        out.write_all(&chunk[..now]).expect("a reader");
+        bytes -= now;
+    }
+    out.flush().expect("a reader");
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
 }
 
 /// Numbered lines, `burst` at once, with pauses of so many milliseconds; then nothing more.

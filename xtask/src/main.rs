@@ -62,8 +62,9 @@ cargo xtask COMMAND
                      run the tests of Kubernetes' conformance cases, print what came of each, and write it to
                      docs/conformance.md; --local leaves out those that need a virtual machine, and writes nothing
   ci                 fmt, clippy, doc, deny, test, then test --vm
-  bench [runtime|trust|boot]... [--write]
-                     measure against the budgets, or these groups alone; --write updates docs/benchmarks.md;
+  bench [runtime|logs|trust|boot]... [--write]
+                     measure against the budgets, or these groups alone; --write updates docs/benchmarks.md and
+                     docs/performance;
                      `trust` verifies a real document, too, where CLOISTER_VECTORS names the vectors
 ";
 

@@ -12,11 +12,12 @@ use crate::system::{need, root};
 use crate::{build, conformance, eif, image, kernel, vm};
 
 /// What the end-to-end tests want of the machine: program and Debian package.
-const TOOLS: [(&str, &str); 4] = [
+const TOOLS: [(&str, &str); 5] = [
     ("redis-cli", "redis-tools"),
     ("mmdebstrap", "mmdebstrap"),
     ("rsyslogd", "rsyslog"),
     ("openssl", "openssl"),
+    ("promtool", "prometheus"),
 ];
 /// A test that this machine cannot run says so with this word at the start of a line.
 pub(crate) const SKIPPED: &str = "SKIPPED";

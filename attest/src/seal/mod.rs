@@ -12,6 +12,7 @@
 //! heap until its memory is used again. The process that holds keys must therefore not be dumpable.
 
 mod schedule;
+mod sequence;
 
 use std::fmt;
 
@@ -23,6 +24,9 @@ use zeroize::Zeroizing;
 use crate::random::EntropyError;
 use crate::secret::Secret;
 use schedule::{Schedule, shared_secret};
+#[cfg(feature = "unseal")]
+pub(crate) use sequence::Receiver;
+pub(crate) use sequence::Sender;
 
 /// Bytes of a public key, and of an encapsulated one (`Npk` and `Nenc`, RFC 9180 section 7.1).
 pub const PUBLIC_KEY_BYTES: usize = 32;

@@ -9,7 +9,8 @@ use super::machine::Kind;
 use super::parse::{Flags, UsageError};
 use super::values::choice;
 use super::{
-    Command, Image, Inspect, LogFormat, Output, Print, Publish, Serve, Serving, Sign, Source, Up, Verb,
+    Command, Image, Inspect, LogFormat, Output, Print, Publish, Serve, Serving, Sign, Source, Unseal, Up,
+    Verb,
 };
 
 /// Port of the read-only HTTP server.
@@ -113,7 +114,29 @@ impl Flags {
         }
     }
 
+    fn finish_unseal(mut self) -> Result<Command, UsageError> {
+        let key = self.keys.pop();
+        if key.is_none() || !self.keys.is_empty() {
+            let mistake = "one key is needed: add `--key FILE` (the private key of spec.logs.sealTo, PEM)";
+            self.mistakes.push(mistake.to_owned());
+        }
+        match key {
+            Some(key) if self.mistakes.is_empty() => Ok(Command::Unseal(Unseal {
+                key,
+                files: self.files,
+                format: self.log_format.unwrap_or(LogFormat::Json),
+            })),
+            _ => Err(UsageError {
+                verb: Some(Verb::Unseal),
+                mistakes: self.mistakes,
+            }),
+        }
+    }
+
     pub(super) fn finish(mut self, verb: Verb) -> Result<Command, UsageError> {
+        if verb == Verb::Unseal {
+            return self.finish_unseal();
+        }
         let source = self.source(verb);
         match verb {
             Verb::Serve if self.enclave.is_none() => self
@@ -235,6 +258,7 @@ impl Flags {
                 keys: self.keys,
                 print,
             }),
+            Verb::Unseal => return Err(wrong(Vec::new())),
         })
     }
 }

@@ -16,6 +16,7 @@ pub fn text(verb: Option<Verb>) -> &'static str {
         Some(Verb::Condition) => CONDITION,
         Some(Verb::Sign) => SIGN,
         Some(Verb::Inspect) => INSPECT,
+        Some(Verb::Unseal) => UNSEAL,
     }
 }
 
@@ -35,6 +36,7 @@ Commands:
   condition  set a condition that the Pod has a readiness gate for
   sign       sign a bundle, or add a signature to one
   inspect    show what a bundle is, who signed it, and what it will measure
+  unseal     open sealed logs, at the log back-end
   version    print the version
   help       print this text, or `host-proxy help COMMAND`
 
@@ -234,4 +236,23 @@ PCR0 only.
 
 Exit codes: 0; 64 a flag is wrong; 65 the bundle cannot run, or the policy refuses it; 66 a file or an image was
 not found, or is no policy or key.
+";
+
+const UNSEAL: &str = "\
+Open sealed logs (docs/logs.md) and print what the containers wrote. Runs where the private key is: at the log back-end,
+not beside the enclave.
+
+Usage: host-proxy unseal --key FILE [FILE]...
+
+Options:
+      --key FILE               the private key of spec.logs.sealTo (PEM, from `openssl genpkey -algorithm X25519`)
+      --log-format text|json   how lines are printed (default: json)
+  -h, --help                   print this text
+
+FILE is what any sink has written: JSON lines, CRI files, syslog, an export of Loki; without one, standard input is
+read. Give all files of a time in their order. Lines without a sealed batch are passed over. What is missing, late,
+repeated, changed or sealed to another key is reported on standard error.
+
+Exit codes: 0 everything opened and nothing is missing; 1 something is missing or does not open; 64 a flag is wrong; 66
+a file was not found, or is no key.
 ";

@@ -65,6 +65,7 @@ pub(super) fn long_flags(verb: Verb) -> &'static [&'static str] {
             "out",
             "help",
         ],
+        Verb::Unseal => &["key", "log-format", "help"],
         Verb::Inspect => &[
             "file",
             "bundle",

@@ -85,6 +85,8 @@ pub enum Command {
     Sign(Sign),
     /// Show what a bundle is, who signed it, and what it will measure.
     Inspect(Inspect),
+    /// Open sealed logs.
+    Unseal(Unseal),
     /// Print the version.
     Version,
     /// Print the help of a command, or of the whole program (`None`).
@@ -114,11 +116,13 @@ pub enum Verb {
     Sign,
     /// `inspect`
     Inspect,
+    /// `unseal`
+    Unseal,
 }
 
 impl Verb {
     /// All of them, in the order of the help.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Up,
         Self::Serve,
         Self::Apply,
@@ -129,6 +133,7 @@ impl Verb {
         Self::Condition,
         Self::Sign,
         Self::Inspect,
+        Self::Unseal,
     ];
 
     /// As typed.
@@ -144,6 +149,7 @@ impl Verb {
             Self::Condition => "condition",
             Self::Sign => "sign",
             Self::Inspect => "inspect",
+            Self::Unseal => "unseal",
         }
     }
 }
@@ -189,6 +195,17 @@ pub struct Inspect {
     pub keys: Vec<PathBuf>,
     /// What to print.
     pub print: Print,
+}
+
+/// Options of `unseal`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unseal {
+    /// The log back-end's private key, PEM.
+    pub key: PathBuf,
+    /// What a sink has written; none, or `-`: standard input.
+    pub files: Vec<PathBuf>,
+    /// How lines are printed.
+    pub format: LogFormat,
 }
 
 /// What `inspect` prints.

@@ -164,6 +164,8 @@ impl Flags {
             self.container = Some(value.to_owned());
         } else if verb == Verb::Condition {
             self.words.push(value.to_owned());
+        } else if verb == Verb::Unseal {
+            self.files.push(value.into());
         } else if verb == Verb::Inspect && self.bundle.is_none() {
             self.bundle = Some(value.into());
         } else if matches!(verb, Verb::Up | Verb::Apply | Verb::Update | Verb::Sign) {

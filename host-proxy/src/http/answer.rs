@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use manifest_sync::frame::MAX_BUNDLE_BYTES;
 use serde::Serialize;
@@ -59,8 +59,18 @@ pub(super) async fn answer(
         }
         (&Method::GET, "/metrics") => {
             let made = metrics::text(&site.view.borrow(), &site.ingress.counts(), &site.logs.counts());
+            let accepts = request
+                .headers()
+                .get(ACCEPT)
+                .and_then(|value| value.to_str().ok());
+            let open = accepts.is_some_and(|accepts| accepts.contains("application/openmetrics-text"));
             match made {
-                Ok(made) => whole(StatusCode::OK, metrics::MEDIA_TYPE, made.into()),
+                Ok(made) if open => whole(StatusCode::OK, metrics::MEDIA_TYPE, made.into()),
+                Ok(made) => whole(
+                    StatusCode::OK,
+                    metrics::PLAIN_MEDIA_TYPE,
+                    metrics::plain(&made).into(),
+                ),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             }
         }
@@ -158,7 +168,7 @@ async fn send_lines(
                 let wanted = |name: &str| container.as_deref().is_none_or(|wanted| wanted == name);
                 for line in lines.iter().filter(|line| wanted(&line.container)) {
                     width = width.max(line.container.len());
-                    batch.extend(style.render(line, width));
+                    style.render(line, width, &mut batch);
                 }
                 if !batch.is_empty() && pieces.send(batch.into()).await.is_err() {
                     return;

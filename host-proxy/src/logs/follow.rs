@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use manifest_sync::config::CONTROL_PORT;
 use manifest_sync::link::StreamKind;
-use manifest_sync::log_record::{Decoder, Entry, LogRecord};
+use manifest_sync::log_record::{self, Bytes, Decoder, Dropped, Entry, LogRecord, LogStream, Name};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::oneshot;
 
 use super::join::Joiner;
+use super::line::Line;
 use super::ring::Ring;
 use crate::enclave::Enclave;
 use crate::sink::{Cause, Notice, Origin, Pipeline, notice_line};
@@ -24,7 +25,9 @@ const LAST_RECORDS: Duration = Duration::from_secs(4);
 /// How long the Pod's report may take that names it to the sinks; it comes before the first record of any container.
 const REPORT: Duration = Duration::from_secs(5);
 /// Bytes read at once.
-const CHUNK_BYTES: usize = 64 << 10;
+const CHUNK_BYTES: usize = 128 << 10;
+/// What a sealed batch begins with, as text; base64 follows.
+pub(crate) const SEALED_MARK: &str = "cloister-sealed-v1:";
 
 /// What the follower works with.
 pub struct Follower {
@@ -71,9 +74,7 @@ impl Follower {
             let last = tokio::time::timeout(LAST_RECORDS, self.stream(session, Until::Newest)).await;
             log::debug!("logs: the last records: {last:?}");
         }
-        for line in self.joiner.finish() {
-            self.ring.push(Arc::new(line));
-        }
+        self.ring.push(self.joiner.finish());
         self.ring.end();
         self.pipeline.finish(LAST_RECORDS).await;
         let _ = self.drained.send(());
@@ -103,11 +104,14 @@ impl Follower {
         let mut stream = open.map_err(std::io::Error::other)?;
         let mut decoder = Decoder::new();
         let mut view = self.view.clone();
-        let mut buffer = vec![0; CHUNK_BYTES];
-        let mut origin = None;
+        let (mut origin, mut checker) = (None, Checker::default());
         loop {
+            let buffer = decoder.buffer();
+            if buffer.capacity() - buffer.len() < CHUNK_BYTES / 4 {
+                buffer.reserve(CHUNK_BYTES);
+            }
             let read = tokio::select! {
-                read = stream.read(&mut buffer) => read?,
+                read = stream.read_buf(buffer) => read?,
                 ended = view.wait_for(|snapshot| snapshot.ended), if until == Until::PodEnds => {
                     drop(ended);
                     return Ok(());
@@ -116,17 +120,18 @@ impl Follower {
             if read == 0 {
                 return Ok(());
             }
-            decoder.push(buffer.get(..read).unwrap_or_default());
             let mut entries = Vec::new();
             while let Some(entry) = decoder.next_entry().map_err(std::io::Error::other)? {
-                entries.push(checked(entry));
+                entries.push(checker.checked(entry));
             }
             if entries.is_empty() {
                 continue;
             }
+            let mut lines = Vec::with_capacity(entries.len());
             for entry in &entries {
-                self.show(entry);
+                lines.extend(self.show(entry));
             }
+            self.ring.push(lines);
             let origin = match &origin {
                 Some(origin) => origin,
                 None => origin.insert(self.origin().await),
@@ -156,58 +161,76 @@ impl Follower {
         })
     }
 
-    /// Puts an entry into the ring.
-    fn show(&mut self, entry: &Entry) {
+    /// The line that an entry ends.
+    fn show(&mut self, entry: &Entry) -> Option<Line> {
         let last = entry.last_sequence();
         if last <= self.seen.1 {
-            return;
+            return None;
         }
         let first_of_all = self.seen.1 == 0;
         self.seen.1 = last;
-        let line = match entry {
+        match entry {
             Entry::Record(record) => self.joiner.join(0, record.clone()),
             // Whoever starts reading has missed nothing.
             Entry::Dropped(dropped) if first_of_all && dropped.first == 1 && self.pipeline.has_read() => None,
             Entry::Dropped(dropped) => Some(notice_line(&Notice {
-                container: None,
+                container: dropped.container.as_deref().map(str::to_owned),
                 records: dropped.records,
                 cause: Cause::Enclave,
                 time_ns: crate::time::now().saturating_mul(1_000_000_000),
             })),
-        };
-        if let Some(line) = line {
-            self.ring.push(Arc::new(line));
         }
     }
 }
 
-/// An entry whose container has a name that is safe in a path, and whose text is one line.
-fn checked(entry: Entry) -> Entry {
-    let Entry::Record(record) = entry else {
-        return entry;
-    };
-    let label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let container = if (1..=63).contains(&record.container.len()) && record.container.bytes().all(label) {
-        record.container
-    } else {
-        match name(&record.container, 63) {
-            empty if empty.is_empty() => "unnamed".to_owned(),
-            good => good,
+/// Makes what the enclave says safe: names that may stand in a path, and text that is one line.
+#[derive(Default)]
+struct Checker {
+    /// The last name, which nearly always comes again, and what it became.
+    last: (Name, Name),
+}
+
+impl Checker {
+    fn checked(&mut self, entry: Entry) -> Entry {
+        match entry {
+            Entry::Record(record) => Entry::Record(LogRecord {
+                container: self.name(&record.container),
+                bytes: text(record.stream, record.bytes),
+                ..record
+            }),
+            Entry::Dropped(dropped) => Entry::Dropped(Dropped {
+                container: dropped.container.map(|container| self.name(&container)),
+                ..dropped
+            }),
         }
-    };
-    let mut bytes = record.bytes;
-    if bytes.contains(&b'\n') {
-        // The enclave never sends one: it would forge lines of others.
-        bytes = bytes
-            .split(|byte| *byte == b'\n')
-            .collect::<Vec<_>>()
-            .join(&b"\\n"[..]);
     }
-    Entry::Record(LogRecord {
-        container,
-        bytes,
-        ..record
-    })
+
+    fn name(&mut self, container: &Name) -> Name {
+        if self.last.0 != *container {
+            let label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            let good = (1..=63).contains(&container.len()) && container.bytes().all(label);
+            let safe = match name(container, 63) {
+                _ if good => container.clone(),
+                empty if empty.is_empty() => "unnamed".into(),
+                safe => safe.into(),
+            };
+            self.last = (container.clone(), safe);
+        }
+        self.last.1.clone()
+    }
+}
+
+/// A sealed batch is text from here on: every sink takes text, and `host-proxy unseal` finds it in any of them.
+fn text(stream: LogStream, bytes: Bytes) -> Bytes {
+    if stream == LogStream::Sealed {
+        return format!("{SEALED_MARK}{}", manifest_sync::base64::encode(&bytes)).into();
+    }
+    if log_record::newline(&bytes).is_none() {
+        return bytes;
+    }
+    // The enclave never sends one: it would forge lines of others.
+    let pieces: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    pieces.join(&b"\\n"[..]).into()
 }
 
 /// What of a name may stand in a path: letters, digits, `-` and, not at its start, dots.
@@ -222,26 +245,50 @@ fn name(text: &str, longest: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use manifest_sync::log_record::LogStream;
-
     use super::*;
 
     #[test]
     fn names_and_lines_of_a_hostile_enclave_are_made_safe() {
         assert_eq!(name("../../etc", 63), "-..-etc");
         assert_eq!(name("a_b\u{1b}", 3), "a-b");
-        let Entry::Record(record) = checked(Entry::Record(LogRecord {
-            sequence: 1,
-            time_ns: 0,
-            container: "..".to_owned(),
-            attempt: 0,
-            stream: LogStream::Stdout,
-            partial: false,
-            bytes: b"one\n2026-01-01T00:00:00Z stdout F forged".to_vec(),
-        })) else {
-            panic!("no record")
+        let record = |stream, container: &str, bytes: &'static [u8]| {
+            Entry::Record(LogRecord {
+                sequence: 1,
+                time_ns: 0,
+                container: container.into(),
+                attempt: 0,
+                stream,
+                partial: false,
+                bytes: bytes.into(),
+            })
         };
-        assert_eq!(record.container, "unnamed");
-        assert_eq!(record.bytes, b"one\\n2026-01-01T00:00:00Z stdout F forged");
+        let mut checker = Checker::default();
+        let forged = record(
+            LogStream::Stdout,
+            "..",
+            b"one\n2026-01-01T00:00:00Z stdout F forged",
+        );
+        for _ in 0..2 {
+            assert_eq!(
+                checker.checked(forged.clone()),
+                record(
+                    LogStream::Stdout,
+                    "unnamed",
+                    b"one\\n2026-01-01T00:00:00Z stdout F forged"
+                )
+            );
+        }
+        assert_eq!(
+            checker.checked(record(LogStream::Sealed, "app", b"\n\xff")),
+            record(LogStream::Sealed, "app", b"cloister-sealed-v1:Cv8=")
+        );
+        let dropped = |container: &str| {
+            Entry::Dropped(Dropped {
+                first: 1,
+                records: 1,
+                container: Some(container.into()),
+            })
+        };
+        assert_eq!(checker.checked(dropped("a/../b")), dropped("a-..-b"));
     }
 }

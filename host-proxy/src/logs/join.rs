@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use manifest_sync::log_record::{LogRecord, LogStream};
+use manifest_sync::log_record::{LogRecord, LogStream, Name};
 
-use super::line::{Line, Source};
+use super::line::Line;
 
 /// A line longer than this is given in pieces.
 const MAX_LINE_BYTES: usize = 1 << 20;
 /// Unfinished lines kept; a hostile enclave could name any number of containers.
 const MAX_PARTS: usize = 128;
 
-/// Unfinished lines by container, and whether they are of standard error.
+/// Unfinished lines by container and stream.
 #[derive(Debug, Default)]
 pub struct Joiner {
-    parts: BTreeMap<(String, bool), Part>,
+    parts: BTreeMap<(Name, LogStream), Part>,
 }
 
 #[derive(Debug)]
@@ -30,14 +30,14 @@ impl Joiner {
         let time_ms = record.time_ns / 1_000_000;
         if self.parts.is_empty() && !record.partial {
             // Nearly always.
-            let part = Part {
-                place,
+            return Some(Line {
                 time_ms,
+                container: record.container,
+                source: record.stream.into(),
                 text: record.bytes,
-            };
-            return Some(line((record.container, record.stream == LogStream::Stderr), part));
+            });
         }
-        let key = (record.container, record.stream == LogStream::Stderr);
+        let key = (record.container, record.stream);
         let mut part = self.parts.remove(&key).unwrap_or(Part {
             place,
             time_ms,
@@ -66,11 +66,11 @@ impl Joiner {
     }
 }
 
-fn line((container, error): (String, bool), part: Part) -> Line {
+fn line((container, stream): (Name, LogStream), part: Part) -> Line {
     Line {
         time_ms: part.time_ms,
         container,
-        source: if error { Source::Stderr } else { Source::Stdout },
-        text: part.text,
+        source: stream.into(),
+        text: part.text.into(),
     }
 }

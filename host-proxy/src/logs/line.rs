@@ -1,21 +1,45 @@
 //! One line of log and its two printed shapes.
 
-use serde::Serialize;
+use manifest_sync::log_record::{Bytes, LogStream, Name};
 
+use super::json;
 use crate::cli::LogFormat;
 use crate::table::escape;
 use crate::time::second;
 
 /// Where a line comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// The container's standard output.
     Stdout,
     /// The container's standard error.
     Stderr,
+    /// Both, encrypted to the log back-end.
+    Sealed,
     /// Cloister itself: something was dropped.
     System,
+}
+
+impl Source {
+    /// The word for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Sealed => "sealed",
+            Self::System => "system",
+        }
+    }
+}
+
+impl From<LogStream> for Source {
+    fn from(stream: LogStream) -> Self {
+        match stream {
+            LogStream::Stdout => Self::Stdout,
+            LogStream::Stderr => Self::Stderr,
+            LogStream::Sealed => Self::Sealed,
+        }
+    }
 }
 
 /// One line of one container, or a notice about it.
@@ -24,19 +48,11 @@ pub struct Line {
     /// Milliseconds since 1970, as the enclave read its clock.
     pub time_ms: u64,
     /// Name of the container; empty for a notice about all.
-    pub container: String,
+    pub container: Name,
     /// Where it comes from.
     pub source: Source,
     /// Without the line feed.
-    pub text: Vec<u8>,
-}
-
-#[derive(Serialize)]
-struct Shape<'a> {
-    time: String,
-    container: &'a str,
-    stream: Source,
-    log: std::borrow::Cow<'a, str>,
+    pub text: Bytes,
 }
 
 impl Line {
@@ -45,9 +61,12 @@ impl Line {
         self.text.len() + self.container.len() + size_of::<Self>()
     }
 
-    /// `NAME | text`, the name padded to `width`; control characters escaped when `raw` says so.
-    pub fn text(&self, width: usize, raw: Raw) -> Vec<u8> {
-        let mut out = format!("{:width$} | ", escape(&self.container)).into_bytes();
+    /// Appends `NAME | text`, the name padded to `width`; control characters escaped when `raw` says so.
+    pub fn text(&self, width: usize, raw: Raw, out: &mut Vec<u8>) {
+        let name = escape(&self.container);
+        out.extend_from_slice(name.as_bytes());
+        out.resize(out.len() + width.saturating_sub(name.chars().count()), b' ');
+        out.extend_from_slice(b" | ");
         match raw {
             Raw::Yes => out.extend_from_slice(&self.text),
             Raw::No => {
@@ -55,23 +74,22 @@ impl Line {
             }
         }
         out.push(b'\n');
-        out
     }
 
-    /// One JSON object and a line feed. Bytes that are not UTF-8 become U+FFFD.
-    pub fn json(&self) -> Vec<u8> {
+    /// Appends one JSON object and a line feed. Bytes that are not UTF-8 become U+FFFD.
+    pub fn json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"time\":\"");
         let seconds = second(self.time_ms / 1000);
-        let time = format!("{}.{:03}Z", seconds.trim_end_matches('Z'), self.time_ms % 1000);
-        let log = String::from_utf8_lossy(&self.text);
-        let shape = Shape {
-            time,
-            container: &self.container,
-            stream: self.source,
-            log,
-        };
-        let mut out = serde_json::to_vec(&shape).unwrap_or_default();
-        out.push(b'\n');
-        out
+        out.extend_from_slice(seconds.trim_end_matches('Z').as_bytes());
+        let digit = |unit: u64| b'0' + u8::try_from(self.time_ms / unit % 10).unwrap_or(0);
+        out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
+        out.extend_from_slice(b"Z\",\"container\":");
+        json::string(self.container.as_bytes(), out);
+        out.extend_from_slice(b",\"stream\":\"");
+        out.extend_from_slice(self.source.word().as_bytes());
+        out.extend_from_slice(b"\",\"log\":");
+        json::string(&self.text, out);
+        out.extend_from_slice(b"}\n");
     }
 }
 
@@ -94,11 +112,11 @@ pub struct Style {
 }
 
 impl Style {
-    /// `line` as it is printed; `width` is that of the widest name so far.
-    pub fn render(self, line: &Line, width: usize) -> Vec<u8> {
+    /// Appends `line` as it is printed; `width` is that of the widest name so far.
+    pub fn render(self, line: &Line, width: usize, out: &mut Vec<u8>) {
         match self.format {
-            LogFormat::Text => line.text(width, self.raw),
-            LogFormat::Json => line.json(),
+            LogFormat::Text => line.text(width, self.raw, out),
+            LogFormat::Json => line.json(out),
         }
     }
 }
@@ -122,17 +140,24 @@ mod tests {
     fn a_line_is_printed_in_two_shapes() {
         let line = Line {
             time_ms: 1_795_230_280_042,
-            container: "app".to_owned(),
+            container: "app".into(),
             source: Source::Stderr,
-            text: b"a\tb\x1b[31m\xff\"".to_vec(),
+            text: b"a\tb\x1b[31m\xff\""[..].into(),
         };
-        assert_eq!(line.text(5, Raw::Yes), b"app   | a\tb\x1b[31m\xff\"\n");
+        let text = |width, raw| {
+            let mut out = Vec::new();
+            line.text(width, raw, &mut out);
+            out
+        };
+        let mut json = Vec::new();
+        line.json(&mut json);
+        assert_eq!(text(5, Raw::Yes), b"app   | a\tb\x1b[31m\xff\"\n");
         assert_eq!(
-            String::from_utf8_lossy(&line.text(3, Raw::No)),
+            String::from_utf8_lossy(&text(3, Raw::No)),
             "app | a\tb\\u{1b}[31m\u{fffd}\"\n"
         );
         assert_eq!(
-            String::from_utf8_lossy(&line.json()),
+            String::from_utf8_lossy(&json),
             "{\"time\":\"2026-11-21T03:04:40.042Z\",\"container\":\"app\",\"stream\":\"stderr\",\
              \"log\":\"a\\tb\\u001b[31m\u{fffd}\\\"\"}\n"
         );

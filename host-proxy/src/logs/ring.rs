@@ -13,7 +13,7 @@ const MAX_BYTES: usize = 4 << 20;
 
 #[derive(Default)]
 struct State {
-    lines: VecDeque<Arc<Line>>,
+    lines: VecDeque<Line>,
     /// Number of the line at the front; lines are numbered from 0 in order of arrival.
     first: u64,
     weight: usize,
@@ -43,17 +43,19 @@ impl Ring {
         }
     }
 
-    /// Adds a line; the oldest make room.
-    pub fn push(&self, line: Arc<Line>) {
+    /// Adds lines; the oldest make room.
+    pub fn push(&self, lines: impl IntoIterator<Item = Line>) {
         let mut state = self.state();
-        state.weight += line.weight();
-        state.lines.push_back(line);
-        while state.weight > MAX_BYTES {
-            let Some(oldest) = state.lines.pop_front() else {
-                break;
-            };
-            state.weight -= oldest.weight();
-            state.first += 1;
+        for line in lines {
+            state.weight += line.weight();
+            state.lines.push_back(line);
+            while state.weight > MAX_BYTES {
+                let Some(oldest) = state.lines.pop_front() else {
+                    break;
+                };
+                state.weight -= oldest.weight();
+                state.first += 1;
+            }
         }
         drop(state);
         self.changed.send_replace(());
@@ -101,7 +103,7 @@ pub struct Reader {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// The next lines, and how many were lost before them.
-    Lines(Vec<Arc<Line>>, u64),
+    Lines(Vec<Line>, u64),
     /// Nothing new yet.
     Empty,
     /// Nothing new will come.
@@ -144,13 +146,13 @@ mod tests {
     use super::super::line::Source;
     use super::*;
 
-    fn line(text: Vec<u8>) -> Arc<Line> {
-        Arc::new(Line {
+    fn line(text: Vec<u8>) -> [Line; 1] {
+        [Line {
             time_ms: 0,
-            container: "app".to_owned(),
+            container: "app".into(),
             source: Source::Stdout,
-            text,
-        })
+            text: text.into(),
+        }]
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! ```
 //! All integers are big-endian; the checksum covers the header before it and the payload.
 
-use manifest_sync::log_record::{Decoder, Dropped, Entry, MAX_RECORD_BYTES};
+use manifest_sync::log_record::{Bytes, Decoder, Dropped, Entry, MAX_RECORD_BYTES};
 
 use super::item::{Item, span};
 
@@ -66,12 +66,11 @@ pub(super) fn is_intact(header: &Header, block: &[u8]) -> bool {
 }
 
 /// The entries of an intact block at their places; `None`: it is no block after all.
-pub(super) fn items(header: &Header, block: &[u8]) -> Option<Vec<Item>> {
-    if !is_intact(header, block) {
+pub(super) fn items(header: &Header, block: Vec<u8>) -> Option<Vec<Item>> {
+    if !is_intact(header, &block) {
         return None;
     }
-    let mut decoder = Decoder::new();
-    decoder.push(block.get(HEADER_BYTES..)?);
+    let mut decoder = Decoder::whole(Bytes::from(block).slice(HEADER_BYTES..));
     let mut items = Vec::new();
     let mut place = header.first;
     while let Some(entry) = decoder.next_entry().ok()? {
@@ -92,7 +91,7 @@ pub(super) fn encode(mut first: u64, entries: &[Entry]) -> Vec<(Vec<u8>, u64)> {
             // A gap that was cut down to what is believed is written as it is counted.
             Entry::Dropped(dropped) => Entry::Dropped(Dropped {
                 records: span(entry),
-                ..*dropped
+                ..dropped.clone()
             })
             .encode(&mut block),
             Entry::Record(_) => entry.encode(&mut block),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use manifest_sync::log_record::LogStream;
+use manifest_sync::log_record::{LogStream, Name};
 
 use super::spool::{Spool, SpoolCounts};
 
@@ -18,8 +18,8 @@ const OTHERS: &str = "(others)";
 pub struct LogCounts {
     /// What the enclave sent.
     pub received: Vec<Received>,
-    /// Records that the enclave dropped before anybody read them.
-    pub enclave_dropped: u64,
+    /// Records that the enclave dropped before anybody read them, by container; an empty name: it is not known whose.
+    pub enclave_dropped: BTreeMap<String, u64>,
     /// The spool.
     pub spool: SpoolCounts,
     /// The sinks.
@@ -31,7 +31,7 @@ pub struct LogCounts {
 pub struct Received {
     /// Its container.
     pub container: String,
-    /// `stdout` or `stderr`.
+    /// `stdout`, `stderr` or `sealed`.
     pub stream: &'static str,
     /// Records.
     pub records: u64,
@@ -81,8 +81,8 @@ pub struct Counts(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    received: Mutex<BTreeMap<(String, bool), (u64, u64)>>,
-    enclave_dropped: AtomicU64,
+    received: Mutex<BTreeMap<(String, LogStream), (u64, u64)>>,
+    enclave_dropped: Mutex<BTreeMap<String, u64>>,
     sinks: Mutex<Vec<(String, Arc<Tally>)>>,
     spool: Mutex<Option<Arc<Spool>>>,
 }
@@ -91,7 +91,7 @@ impl Counts {
     /// Counts records, with their bytes, of one output.
     pub(super) fn received(&self, container: &str, stream: LogStream, (records, bytes): (u64, u64)) {
         let mut received = self.0.received.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut key = (container.to_owned(), stream == LogStream::Stderr);
+        let mut key = (container.to_owned(), stream);
         if received.len() >= 2 * MAX_CONTAINERS && !received.contains_key(&key) {
             key.0 = OTHERS.to_owned();
         }
@@ -100,9 +100,21 @@ impl Counts {
         count.1 += bytes;
     }
 
-    /// Counts records that the enclave dropped.
-    pub(super) fn enclave_dropped(&self, records: u64) {
-        add(&self.0.enclave_dropped, records);
+    /// Counts records that the enclave dropped, of this container if it is known.
+    pub(super) fn enclave_dropped(&self, container: Option<&Name>, records: u64) {
+        let mut dropped = self
+            .0
+            .enclave_dropped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let full = dropped.len() >= MAX_CONTAINERS;
+        let name = match container.map_or("", |name| &**name) {
+            known if dropped.contains_key(known) => known,
+            new if full && !new.is_empty() => OTHERS,
+            name => name,
+        };
+        let count = dropped.entry(name.to_owned()).or_default();
+        *count = count.saturating_add(records);
     }
 
     /// Shows the counters of a spool.
@@ -123,9 +135,9 @@ impl Counts {
         let received = self.0.received.lock().unwrap_or_else(PoisonError::into_inner);
         let received = received
             .iter()
-            .map(|((container, error), (records, bytes))| Received {
+            .map(|((container, stream), (records, bytes))| Received {
                 container: container.clone(),
-                stream: if *error { "stderr" } else { "stdout" },
+                stream: stream.word(),
                 records: *records,
                 bytes: *bytes,
             })
@@ -158,9 +170,11 @@ impl Counts {
                 }
             })
             .collect();
+        let dropped = self.0.enclave_dropped.lock();
+        let enclave_dropped = dropped.unwrap_or_else(PoisonError::into_inner).clone();
         LogCounts {
             received,
-            enclave_dropped: self.0.enclave_dropped.load(Relaxed),
+            enclave_dropped,
             spool: spool.map(|spool| spool.counts()).unwrap_or_default(),
             sinks,
         }

@@ -11,7 +11,8 @@ pub(super) fn render(body: &Body, out: &mut Vec<u8>) {
         Body::Record(record) => {
             time(record.time_ns, out);
             out.extend_from_slice(match record.stream {
-                LogStream::Stdout => b" stdout ",
+                // The format knows two.
+                LogStream::Stdout | LogStream::Sealed => b" stdout ",
                 LogStream::Stderr => b" stderr ",
             });
             out.extend_from_slice(if record.partial { b"P " } else { b"F " });

@@ -108,7 +108,7 @@ impl FilesOutput {
             line.clear();
             cri::render(&item.body, &mut line);
             let (container, attempt) = match &item.body {
-                Body::Record(record) => (record.container.as_str(), Some(record.attempt)),
+                Body::Record(record) => (&*record.container, Some(record.attempt)),
                 Body::Notice(notice) => (notice.container.as_deref().unwrap_or(NOTICES), None),
             };
             let name = self.file(container, attempt)?;

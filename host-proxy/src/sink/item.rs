@@ -75,7 +75,7 @@ impl Item {
         let body = match entry {
             Entry::Record(record) => Body::Record(record),
             Entry::Dropped(dropped) => Body::Notice(Notice {
-                container: None,
+                container: dropped.container.as_deref().map(str::to_owned),
                 records: dropped.records,
                 cause: Cause::Enclave,
                 time_ns: now_ns(),
@@ -151,21 +151,27 @@ const MAX_NAMES: usize = 128;
 pub(super) struct Lost {
     containers: BTreeMap<String, u64>,
     unnamed: u64,
-    enclave: u64,
+    /// What the enclave dropped; an empty name: of somebody.
+    enclave: BTreeMap<String, u64>,
 }
 
 impl Lost {
     /// Counts one entry.
     pub(super) fn count(&mut self, entry: &Entry) {
         match entry {
-            Entry::Dropped(dropped) => self.enclave += dropped.records,
+            Entry::Dropped(dropped) => {
+                let full = self.enclave.len() >= MAX_NAMES;
+                let name = dropped.container.as_deref().filter(|_| !full).unwrap_or_default();
+                let count = self.enclave.entry(name.to_owned()).or_default();
+                *count = count.saturating_add(dropped.records);
+            }
             Entry::Record(record) => {
                 let full = self.containers.len() >= MAX_NAMES;
-                match self.containers.get_mut(&record.container) {
+                match self.containers.get_mut(&*record.container) {
                     Some(count) => *count += 1,
                     None if full => self.unnamed += 1,
                     None => {
-                        self.containers.insert(record.container.clone(), 1);
+                        self.containers.insert(record.container.to_string(), 1);
                     }
                 }
             }
@@ -184,7 +190,7 @@ impl Lost {
 
     /// Whether there is nothing to report.
     pub(super) fn is_empty(&self) -> bool {
-        self.total() == 0 && self.enclave == 0
+        self.total() == 0 && self.enclave.is_empty()
     }
 
     /// One notice for each container, at place `next`.
@@ -201,8 +207,9 @@ impl Lost {
             }),
         };
         let mut items = Vec::new();
-        if self.enclave > 0 {
-            items.push(notice(None, self.enclave, Cause::Enclave));
+        for (container, records) in self.enclave {
+            let container = Some(container).filter(|name| !name.is_empty());
+            items.push(notice(container, records, Cause::Enclave));
         }
         for (container, records) in self.containers {
             items.push(notice(Some(container), records, Cause::Spool));

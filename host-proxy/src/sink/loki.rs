@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use manifest_sync::log_record::LogStream;
 use serde::Serialize;
 
 use super::http::Client;
@@ -119,12 +118,9 @@ impl LokiOutput {
 fn parts(item: &Item) -> (Key, u64, String) {
     match &item.body {
         Body::Record(record) => {
-            let stream = match record.stream {
-                LogStream::Stdout => "stdout",
-                LogStream::Stderr => "stderr",
-            };
+            let stream = record.stream.word();
             let text = String::from_utf8_lossy(&record.bytes).into_owned();
-            ((Some(record.container.clone()), stream), record.time_ns, text)
+            ((Some(record.container.to_string()), stream), record.time_ns, text)
         }
         Body::Notice(notice) => (
             (notice.container.clone(), "cloister"),

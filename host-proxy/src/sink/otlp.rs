@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use manifest_sync::log_record::{LogRecord, LogStream};
+use manifest_sync::log_record::LogRecord;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -73,7 +73,7 @@ fn request(batch: &Batch) -> Value {
     for item in &batch.items {
         match &item.body {
             Body::Record(record) => {
-                let resource = Some((record.container.as_str(), record.attempt));
+                let resource = Some((&*record.container, record.attempt));
                 resources
                     .entry(resource)
                     .or_default()
@@ -117,12 +117,8 @@ fn resource(origin: &Origin, container: Option<(&str, u32)>) -> Vec<Value> {
 }
 
 fn of_record(item: &Item, record: &LogRecord, observed: &str) -> Value {
-    let stream = match record.stream {
-        LogStream::Stdout => "stdout",
-        LogStream::Stderr => "stderr",
-    };
     let mut attributes = vec![
-        text("log.iostream", stream),
+        text("log.iostream", record.stream.word()),
         text("logtag", if record.partial { "P" } else { "F" }),
         number("cloister.log.sequence", record.sequence),
     ];

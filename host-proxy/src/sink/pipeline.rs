@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use manifest_sync::log_record::{Dropped, Entry};
+use manifest_sync::log_record::{Dropped, Entry, Name};
 use tokio::sync::{mpsc, watch};
 
 use super::backoff::Backoff;
@@ -126,17 +126,22 @@ impl Pipeline {
             if last <= at {
                 continue;
             }
-            // A gap that nobody mentioned is one nevertheless.
-            let missing = match &entry {
-                Entry::Record(_) => first.saturating_sub(at.saturating_add(1)),
-                Entry::Dropped(_) => last - at,
+            let mut missing = |records: u64, first: u64, container: Option<&Name>| {
+                if records > 0 {
+                    self.counts.enclave_dropped(container, records);
+                    taken.push(Entry::Dropped(Dropped {
+                        first,
+                        records,
+                        container: container.cloned(),
+                    }));
+                }
             };
-            if missing > 0 {
-                self.counts.enclave_dropped(missing);
-                taken.push(Entry::Dropped(Dropped {
-                    first: at.saturating_add(1),
-                    records: missing,
-                }));
+            // A gap that nobody mentioned is one nevertheless.
+            let next = at.saturating_add(1);
+            missing(first.saturating_sub(next), next, None);
+            if let Entry::Dropped(dropped) = &entry {
+                let from = first.max(next);
+                missing((last - from).saturating_add(1), from, dropped.container.as_ref());
             }
             at = last;
             if matches!(entry, Entry::Record(_)) {

@@ -22,7 +22,11 @@ fn lines(state: &Path) -> usize {
 }
 
 fn gap(first: u64, records: u64) -> Entry {
-    Entry::Dropped(Dropped { first, records })
+    Entry::Dropped(Dropped {
+        first,
+        records,
+        container: None,
+    })
 }
 
 #[tokio::test]
@@ -46,7 +50,7 @@ async fn records_that_come_again_or_not_at_all_are_counted_once() {
     pipeline.finish(Duration::from_secs(60)).await;
     let counted = counts.read();
     assert_eq!(counted.received[0].records, 6);
-    assert_eq!(counted.enclave_dropped, 3 + 2);
+    assert_eq!(counted.enclave_dropped[""], 3 + 2);
     assert_eq!(counted.sinks[0].sent, 6);
     assert_eq!(lines(state.path()), 6);
 }
@@ -63,7 +67,7 @@ async fn numbers_that_overflow_harm_nobody() {
         .push(&boot, vec![record(u64::MAX, "app", 1), record(1, "app", 1)])
         .await;
     pipeline.finish(Duration::from_secs(60)).await;
-    assert!(counts.read().enclave_dropped > 1 << 60);
+    assert!(counts.read().enclave_dropped[""] > 1 << 60);
     // The very last number that there is.
     assert_eq!(lines(state.path()), 1);
 }

@@ -33,6 +33,7 @@ impl Place {
                     self.lost.count(&Entry::Dropped(Dropped {
                         first: 0,
                         records: notice.records,
+                        container: notice.container.map(Into::into),
                     }));
                 }
             }

@@ -219,7 +219,7 @@ impl Segment {
                 let Some((header, bytes)) = self.body.block(at, self.bytes) else {
                     break;
                 };
-                let Some(block) = block::items(&header, &bytes) else {
+                let Some(block) = block::items(&header, bytes) else {
                     break;
                 };
                 items.extend(block.into_iter().filter(|item| item.index >= from));

@@ -80,10 +80,10 @@ impl StdoutOutput {
 
     fn line(&mut self, line: &Line, out: &mut Vec<u8>) {
         self.width = self.width.max(line.container.len());
-        out.extend(match self.format {
-            Format::Text => line.text(self.width, self.raw),
-            Format::Json | Format::Cri => line.json(),
-        });
+        match self.format {
+            Format::Text => line.text(self.width, self.raw, out),
+            Format::Json | Format::Cri => line.json(out),
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -100,8 +100,8 @@ impl StdoutOutput {
 pub(crate) fn notice_line(notice: &Notice) -> Line {
     Line {
         time_ms: notice.time_ns / 1_000_000,
-        container: notice.container.clone().unwrap_or_default(),
+        container: notice.container.as_deref().unwrap_or_default().into(),
         source: Source::System,
-        text: format!("-- {} --", notice.text()).into_bytes(),
+        text: format!("-- {} --", notice.text()).into(),
     }
 }

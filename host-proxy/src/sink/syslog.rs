@@ -197,9 +197,10 @@ fn head(
     origin: &Origin,
     facility: u8,
 ) -> String {
-    let (severity, stream) = match record.stream {
-        LogStream::Stdout => (INFO, "stdout"),
-        LogStream::Stderr => (ERROR, "stderr"),
+    let stream = record.stream.word();
+    let severity = match record.stream {
+        LogStream::Stdout | LogStream::Sealed => INFO,
+        LogStream::Stderr => ERROR,
     };
     let app: String = record.container.chars().take(48).collect();
     let mut head = format!(

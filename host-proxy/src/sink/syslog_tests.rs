@@ -33,11 +33,11 @@ fn item(bytes: Vec<u8>) -> Item {
     let record = LogRecord {
         sequence: 7,
         time_ns: 1_795_230_280_042_000_000,
-        container: "app".to_owned(),
+        container: "app".into(),
         attempt: 2,
         stream: LogStream::Stderr,
         partial: false,
-        bytes,
+        bytes: bytes.into(),
     };
     Item::new(1, manifest_sync::log_record::Entry::Record(record))
 }

@@ -27,11 +27,11 @@ pub(crate) fn record(sequence: u64, container: &str, bytes: usize) -> Entry {
     Entry::Record(LogRecord {
         sequence,
         time_ns: sequence,
-        container: container.to_owned(),
+        container: container.into(),
         attempt: 0,
         stream: LogStream::Stdout,
         partial: false,
-        bytes: vec![b'x'; bytes],
+        bytes: vec![b'x'; bytes].into(),
     })
 }
 
@@ -197,13 +197,19 @@ fn a_cursor_ahead_of_the_spool_meets_nothing_twice_and_others_are_told() {
 fn a_gap_of_the_enclave_stays_a_gap_of_the_enclave() {
     let spool = Arc::new(Spool::memory(LIMIT));
     let mut all = reader(&spool, 1);
-    let gap = Entry::Dropped(Dropped { first: 2, records: 5 });
+    let gap = Entry::Dropped(Dropped {
+        first: 2,
+        records: 5,
+        container: Some("app".into()),
+    });
     spool.append(&origin("a"), 1, &[record(1, "app", 1), gap, record(7, "app", 1)]);
     let Step::Items(_, items) = all.step() else {
         panic!("nothing")
     };
     assert_eq!(items.iter().map(|item| item.next).collect::<Vec<_>>(), [2, 7, 8]);
-    assert!(matches!(&items[1].body, Body::Notice(notice) if notice.cause == Cause::Enclave));
+    assert!(
+        matches!(&items[1].body, Body::Notice(notice) if notice.cause == Cause::Enclave && notice.container.as_deref() == Some("app"))
+    );
     assert_eq!(spool.last_sequence(&"a".repeat(32)), 7);
     assert_eq!(
         all.again(&origin("a"), 7, 8)

@@ -260,16 +260,20 @@ async fn logs(mut stream: Stream, after: u64, follow: bool) {
         Entry::Record(LogRecord {
             sequence,
             time_ns: 1_795_230_280_000_000_000,
-            container: "app".to_owned(),
+            container: "app".into(),
             attempt: 0,
             stream: LogStream::Stdout,
             partial,
-            bytes: bytes.to_vec(),
+            bytes: bytes.to_vec().into(),
         })
     };
     let entries = [
         record(1, false, b"hello"),
-        Entry::Dropped(Dropped { first: 2, records: 5 }),
+        Entry::Dropped(Dropped {
+            first: 2,
+            records: 5,
+            container: Some("app".into()),
+        }),
         record(7, true, b"one "),
         record(8, false, b"line"),
     ];

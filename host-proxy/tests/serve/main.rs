@@ -212,7 +212,11 @@ async fn a_pod_is_served_from_apply_to_its_exit_code() {
     assert!(unconnected.is_some_and(|message| message.contains("--broker")));
     line(&mut proxy.stderr, "web: container app running (restart 1)").await;
     line(&mut proxy.stdout, "app | hello").await;
-    line(&mut proxy.stdout, "5 records were dropped in the enclave").await;
+    line(
+        &mut proxy.stdout,
+        "5 records of container app were dropped in the enclave",
+    )
+    .await;
     line(&mut proxy.stdout, "app | one line").await;
 
     let mut client = TcpStream::connect(&open).await.expect("connected");
@@ -250,7 +254,8 @@ async fn a_pod_is_served_from_apply_to_its_exit_code() {
     let logs = stage.client(&["logs", "app"]).await;
     assert_eq!(
         String::from_utf8_lossy(&logs.stdout),
-        "app | hello\napp | one line\n"
+        "app | hello\napp | -- 5 records of container app were dropped in the enclave: nobody read them in time --\n\
+         app | one line\n"
     );
     let logs = stage.client(&["logs", "nobody"]).await;
     assert_eq!(logs.status.code(), Some(64));

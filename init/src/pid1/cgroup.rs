@@ -177,7 +177,8 @@ pub(super) fn system(cgroups: Option<&Cgroups>) -> Option<PathBuf> {
     cgroups.map(|_| PathBuf::from(SYSTEM))
 }
 
-fn instance(container: &str, attempt: u32) -> PathBuf {
+/// Where an instance lives.
+pub(super) fn instance(container: &str, attempt: u32) -> PathBuf {
     Path::new(POD).join(format!("{container}-{attempt}"))
 }
 

@@ -154,14 +154,15 @@ impl Pid1 {
             ExitStatus::Code(code) => code,
             ExitStatus::Signal(signal) => 128 + signal,
         };
+        let target = command.question.as_ref().map(|question| question.target);
         let [stdout, stderr] = command.outputs.each_ref().map(Output::text);
         if command.question.as_ref().is_some_and(Question::is_hook) {
-            let stderr = self.told(stderr);
-            let all = self.told(stdout + &stderr);
+            let stderr = self.told(target, stderr);
+            let all = self.told(target, stdout + &stderr);
             let error = format!("command '{words}' exited with {code}: {stderr}, message: {all:?}");
             return ProbeOutcome::Failure(error);
         }
-        ProbeOutcome::Failure(cut(&self.told(stdout + &stderr)))
+        ProbeOutcome::Failure(cut(&self.told(target, stdout + &stderr)))
     }
 }
 

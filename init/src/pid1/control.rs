@@ -29,7 +29,7 @@ const OUTBOX: usize = 256;
 /// Bytes read from a controller in one turn.
 const READ_BYTES: usize = 16 * 1024;
 /// Bytes of log sent in one turn.
-const LOG_BATCH_BYTES: usize = 64 * 1024;
+const LOG_BATCH_BYTES: usize = 128 * 1024;
 /// Pause after an error of `accept`: descriptors may have run out (accept(2)), and a spin would help nobody.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -217,24 +217,21 @@ pub(crate) async fn deliver_logs(
 async fn deliver(stream: &mut Stream, request: LogRequest, store: &RefCell<LogStore>) -> std::io::Result<()> {
     link::write_reply(stream, StreamReply::Accepted).await?;
     let changed = store.borrow().changed();
-    let mut after = request.after;
+    let (mut after, mut bytes) = (request.after, Vec::new());
     loop {
         // Registered before looking, so that a record in between is not missed.
         let notified = changed.notified();
-        let entries = store
-            .borrow()
-            .read_after(after, request.container.as_deref(), LOG_BATCH_BYTES);
-        if entries.is_empty() {
+        bytes.clear();
+        let container = request.container.as_deref();
+        after = store
+            .borrow_mut()
+            .read_after(after, container, LOG_BATCH_BYTES, &mut bytes);
+        if bytes.is_empty() {
             if !request.follow || store.borrow().is_closed() {
                 return Ok(());
             }
             notified.await;
             continue;
-        }
-        let mut bytes = Vec::new();
-        for entry in &entries {
-            after = after.max(entry.last_sequence());
-            entry.encode(&mut bytes);
         }
         stream.write_all(&bytes).await?;
     }

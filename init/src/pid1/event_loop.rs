@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use cloister_init::correlation::{Occurrence, Source};
 use cloister_init::supervisor::action::Action;
-use cloister_init::supervisor::event::{Event, Pid};
+use cloister_init::supervisor::event::{Event, Pid, ProbeKind, ProbeOutcome};
 use cloister_init::supervisor::time::Time;
 use cloister_init::supervisor::unit::UnitId;
 use cloister_init::supervisor::{Identity, Supervisor};
@@ -36,13 +36,15 @@ use super::heartbeat;
 use super::image::Images;
 use super::input::{ConnectionId, Input};
 use super::journal::Journal;
-use super::log_store::{LogPipe, LogStore};
+use super::log_pipe::LogPipe;
+use super::log_store::{self, Clear, LogStore};
 use super::probe::Probes;
 use super::process::ReportPipe;
 use super::secrets::Secrets;
 use super::security_module::Module;
 use super::service::{Services, Surroundings};
 use super::update::Release;
+use super::usage::Usage;
 use crate::child::spec::ChildSpec;
 use crate::net::message::FromNet;
 use crate::sys::kill;
@@ -77,6 +79,9 @@ pub(super) struct Pid1 {
     pub(super) commands: Commands,
     pub(super) logs: Rc<RefCell<LogStore>>,
     pub(super) log_streams: usize,
+    pub(super) usage: RefCell<Usage>,
+    /// Answers of probes: container, kind, result.
+    pub(super) probed: BTreeMap<(String, ProbeKind, &'static str), u64>,
     pub(super) sessions: Sessions,
     pub(super) connections: Connections,
     pub(super) journal: Journal,
@@ -135,6 +140,7 @@ pub(crate) async fn run(booted: Booted) -> ExitCode {
         }
     };
     tokio::task::spawn_local(control::accept(control, wishes));
+    tokio::task::spawn_local(log_store::seal_in_time(Rc::clone(&pid1.logs)));
     if heartbeat {
         tokio::task::spawn_local(heartbeat::send(parent_cids));
     }
@@ -215,11 +221,12 @@ impl Pid1 {
             owners: booted.owners,
             cgroup: cgroup::system(booted.cgroups.as_ref()),
         };
-        let logs = if booted.policy.allow_clear_logs {
-            LogStore::new(booted.config.log_ring_bytes)
+        let clear = if booted.policy.allow_clear_logs {
+            Clear::Leaves
         } else {
-            LogStore::withholding()
+            Clear::Stays
         };
+        let logs = LogStore::new(booted.config.log_ring_bytes, clear);
         Ok(Self {
             started: Instant::now(),
             supervisor: Supervisor::new(identity),
@@ -251,6 +258,8 @@ impl Pid1 {
             secrets: Secrets::default(),
             logs: Rc::new(RefCell::new(logs)),
             log_streams: 0,
+            usage: RefCell::default(),
+            probed: BTreeMap::new(),
             sessions: Sessions::new(key, booted.config.takeover),
             connections: Connections::default(),
             journal: Journal::default(),
@@ -329,10 +338,28 @@ impl Pid1 {
         let mut events = VecDeque::from(events);
         let mut actions = Vec::new();
         while let Some(event) = events.pop_front() {
+            self.count_probe(&event);
             self.supervisor.step(self.now(), event, &mut actions);
             for action in std::mem::take(&mut actions) {
                 events.extend(self.perform(action));
             }
+        }
+    }
+
+    /// For the host's metrics; the words are those of the kubelet's `prober_probe_total`.
+    fn count_probe(&mut self, event: &Event) {
+        let Event::Probed { pid, kind, outcome } = event else {
+            return;
+        };
+        let result = match outcome {
+            ProbeOutcome::Success | ProbeOutcome::Warning(_) => "successful",
+            ProbeOutcome::Failure(_) => "failed",
+            ProbeOutcome::Error(_) => "unknown",
+        };
+        let unit = self.children.get(pid).map(|child| child.unit);
+        if let Some(container) = unit.and_then(|unit| self.container(unit)) {
+            let key = (container.name.clone(), *kind, result);
+            *self.probed.entry(key).or_default() += 1;
         }
     }
 

@@ -4,14 +4,18 @@ use std::rc::Rc;
 
 use cloister_init::supervisor::event::Event;
 use manifest_sync::link::{self, Stream, StreamHeader, StreamKind, StreamReply};
-use manifest_sync::plan::{Plan, VolumeSource};
+use manifest_sync::log_plan::LogPolicy;
+use manifest_sync::plan::{ContainerPlan, Plan, VolumeSource};
 use manifest_sync::protocol::session::Decision;
-use manifest_sync::protocol::{Counters, FromEnclave, GateCondition, RefusedReason, VERSION, enclave};
+use manifest_sync::protocol::{
+    Counters, FromEnclave, GateCondition, ProbeCounters, RefusedReason, UsageCounters, VERSION, enclave,
+};
 use manifest_sync::reject::{Finding, Rejection};
 use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::trust::{self, VerifiedBundle};
 
 use super::attestation::Identity;
+use super::cgroup;
 use super::control::{self, LogRequest};
 use super::event_loop::Pid1;
 use super::exit::ExitCode;
@@ -251,6 +255,21 @@ impl Pid1 {
             self.connections.send(id, &FromEnclave::Rejected { rejection });
             return;
         }
+        let names = verified
+            .plan()
+            .all_containers()
+            .map(|container| container.name.as_str());
+        if let Err(error) = self.logs.borrow_mut().follow(&verified.plan().logs, names) {
+            let rejection = Rejection {
+                errors: vec![Finding {
+                    object: "EnclavePolicy".to_owned(),
+                    path: "spec.logs.sealTo".to_owned(),
+                    message: error.to_string(),
+                }],
+            };
+            self.connections.send(id, &FromEnclave::Rejected { rejection });
+            return;
+        }
         if let Err(error) = self.measure(&verified) {
             self.cannot_vouch(id, &error);
             return;
@@ -338,11 +357,20 @@ impl Pid1 {
 
     /// Why there are no logs, when there are none.
     fn withheld(&self, plan: &Plan) -> Option<Finding> {
-        (!self.policy.allow_clear_logs).then(|| Finding {
+        let host = |container: &&ContainerPlan| plan.logs.policy_of(&container.name) == LogPolicy::Host;
+        let names: Vec<&str> = plan
+            .all_containers()
+            .filter(host)
+            .map(|container| &*container.name)
+            .collect();
+        (!self.policy.allow_clear_logs && !names.is_empty()).then(|| Finding {
             object: format!("Pod/{}", plan.name),
             path: "spec.containers[*]".to_owned(),
-            message: "what containers print is discarded: the trust policy does not say `allowClearLogs`"
-                .to_owned(),
+            message: format!(
+                "what containers print is discarded ({}): the trust policy does not say `allowClearLogs`; an \
+                 EnclavePolicy can have it sealed (spec.logs)",
+                names.join(", ")
+            ),
         })
     }
 
@@ -358,6 +386,33 @@ impl Pid1 {
         })
     }
 
+    fn usage(&self) -> Vec<UsageCounters> {
+        if self.cgroups.is_none() {
+            return Vec::new();
+        }
+        let running = self.children.values().filter_map(|child| {
+            let container = self.container(child.unit)?;
+            Some((
+                container.name.as_str(),
+                cgroup::instance(&container.name, child.attempt),
+            ))
+        });
+        self.usage.borrow_mut().counters(running)
+    }
+
+    fn probes_counted(&self) -> Vec<ProbeCounters> {
+        let counted = self
+            .probed
+            .iter()
+            .map(|((container, kind, result), count)| ProbeCounters {
+                container: container.clone(),
+                probe: kind.to_string(),
+                result: (*result).to_owned(),
+                count: *count,
+            });
+        counted.collect()
+    }
+
     pub(super) fn counters(&self) -> Counters {
         let logs = self.logs.borrow();
         Counters {
@@ -366,6 +421,10 @@ impl Pid1 {
             log_bytes: logs.taken_bytes,
             log_dropped_bytes: logs.dropped_bytes,
             refused_connections: self.refused,
+            log_ring_limit_bytes: logs.ring_limit(),
+            logs: logs.counters(),
+            usage: self.usage(),
+            probes: self.probes_counted(),
         }
     }
 }

@@ -1,68 +1,174 @@
 //! The log rings: what containers wrote and no host has read yet. Bounded per container, oldest first out, every
 //! loss counted. A container is never blocked by a host that does not read: its pipe is always drained.
+//!
+//! What becomes of a container's output is decided here: it lies in its ring in clear text, or in encrypted batches, or it
+//! is counted and forgotten.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::os::fd::OwnedFd;
+use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::Duration;
 
-use manifest_sync::log_record::{Dropped, Entry, LogRecord, LogStream};
-use tokio::io::unix::AsyncFd;
+use attest::seal::SealError;
+use manifest_sync::log_plan::{LogPlan, LogPolicy};
+use manifest_sync::log_record::{Dropped, Entry, LogStream, Name, RecordRef};
+use manifest_sync::protocol::LogCounters;
 use tokio::sync::Notify;
 
-use crate::sys::fd;
+use super::log_gap::{Gaps, RingId};
+use super::log_ring::{Cursor, Ring};
+use super::log_sealed::Sealed;
 
-/// Longest line kept in one record; longer ones become several, marked partial (as CRI logs are).
+/// Longest line of a record in clear text.
 const MAX_LINE_BYTES: usize = 16 * 1024;
-/// Book-keeping charged to each record, so that a flood of empty lines is bounded too.
-const RECORD_OVERHEAD: usize = 96;
-/// K-333: the log tail that becomes a termination message.
-const TAIL_LINES: usize = 80;
-const TAIL_BYTES: usize = 2048;
+/// How long a line may wait for others to be sealed with it.
+const SEAL_DELAY: Duration = Duration::from_millis(200);
 
 /// All rings of the Pod.
 pub(crate) struct LogStore {
-    rings: BTreeMap<String, Ring>,
+    lanes: Vec<Lane>,
+    names: BTreeMap<String, RingId>,
+    gaps: Gaps,
+    plan: LogPlan,
+    /// What becomes of clear text: the trust policy decides.
+    clear: Clear,
     next_sequence: u64,
     ring_bytes: usize,
-    withholds: bool,
     closed: bool,
+    pushed: bool,
     changed: Rc<Notify>,
+    waiting: Rc<Notify>,
+    buffer: Vec<u8>,
     /// Bytes taken from containers since boot.
     pub(crate) taken_bytes: u64,
     /// Bytes dropped since boot because a ring was full.
     pub(crate) dropped_bytes: u64,
 }
 
-#[derive(Default)]
-struct Ring {
-    records: VecDeque<LogRecord>,
-    bytes: usize,
+/// Whether clear text may leave the enclave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clear {
+    /// It may.
+    Leaves,
+    /// It may not.
+    Stays,
+}
+
+/// One container.
+struct Lane {
+    name: Name,
+    fate: Fate,
+    ring: Ring,
+    counters: LogCounters,
+}
+
+enum Fate {
+    Clear,
+    Withheld,
+    Sealed(Box<Sealed>),
+}
+
+/// A piece of output.
+#[derive(Clone, Copy)]
+pub(crate) struct Piece<'a> {
+    pub(crate) ring: RingId,
+    pub(crate) time_ns: u64,
+    pub(crate) attempt: u32,
+    pub(crate) stream: LogStream,
+    pub(crate) partial: bool,
+    pub(crate) bytes: &'a [u8],
 }
 
 impl LogStore {
     /// Rings of `ring_bytes` each.
-    pub(crate) fn new(ring_bytes: u32) -> Self {
+    pub(crate) fn new(ring_bytes: u32, clear: Clear) -> Self {
         Self {
-            rings: BTreeMap::new(),
+            lanes: Vec::new(),
+            names: BTreeMap::new(),
+            gaps: Gaps::default(),
+            plan: LogPlan::default(),
+            clear,
             next_sequence: 1,
             ring_bytes: usize::try_from(ring_bytes).unwrap_or(usize::MAX),
-            withholds: false,
             closed: false,
+            pushed: false,
             changed: Rc::new(Notify::new()),
+            waiting: Rc::new(Notify::new()),
+            buffer: Vec::new(),
             taken_bytes: 0,
             dropped_bytes: 0,
         }
     }
 
-    /// Keeps nothing of what it is given: a policy does not let it leave in clear text.
-    pub(crate) fn withholding() -> Self {
-        Self {
-            withholds: true,
-            ..Self::new(0)
+    /// What the bundle says of these containers; before any of them starts.
+    ///
+    /// # Errors
+    /// The key that logs are to be sealed to is none.
+    pub(crate) fn follow<'a>(
+        &mut self,
+        plan: &LogPlan,
+        containers: impl Iterator<Item = &'a str>,
+    ) -> Result<(), SealError> {
+        self.plan = plan.clone();
+        // A bundle before this one was refused.
+        self.lanes.clear();
+        self.names.clear();
+        for container in containers {
+            let fate = match (plan.policy_of(container), self.clear) {
+                (LogPolicy::Host, Clear::Leaves) => Fate::Clear,
+                (LogPolicy::Sealed, _) => {
+                    Fate::Sealed(Box::new(Sealed::new(plan.seal_to.as_ref(), container)?))
+                }
+                (LogPolicy::Host | LogPolicy::None, _) => Fate::Withheld,
+            };
+            self.open(container, fate);
         }
+        Ok(())
+    }
+
+    /// Whether what this container says may leave in clear text.
+    pub(crate) fn is_clear(&self, container: &str) -> bool {
+        self.clear == Clear::Leaves && self.plan.policy_of(container) == LogPolicy::Host
+    }
+
+    /// Whether this is so for all containers.
+    pub(crate) fn is_all_clear(&self) -> bool {
+        let mut said = self.plan.default.iter().chain(self.plan.containers.values());
+        self.clear == Clear::Leaves && said.all(|policy| *policy == LogPolicy::Host)
+    }
+
+    /// The container's ring, and the longest line that becomes one record.
+    pub(super) fn ring(&mut self, container: &str) -> (RingId, usize) {
+        let id = match self.names.get(container) {
+            Some(id) => *id,
+            None => {
+                let fate = match self.clear {
+                    Clear::Leaves => Fate::Clear,
+                    Clear::Stays => Fate::Withheld,
+                };
+                self.open(container, fate)
+            }
+        };
+        let max_line = match self.lanes.get(id).map(|lane| &lane.fate) {
+            Some(Fate::Sealed(_)) => super::log_sealed::MAX_LINE_BYTES,
+            _ => MAX_LINE_BYTES,
+        };
+        (id, max_line)
+    }
+
+    fn open(&mut self, container: &str, fate: Fate) -> RingId {
+        self.lanes.push(Lane {
+            name: container.into(),
+            fate,
+            ring: Ring::default(),
+            counters: LogCounters {
+                container: container.to_owned(),
+                ..LogCounters::default()
+            },
+        });
+        let id = self.lanes.len() - 1;
+        self.names.insert(container.to_owned(), id);
+        id
     }
 
     /// Wakes whoever waits for records.
@@ -72,6 +178,9 @@ impl LogStore {
 
     /// No more records will come: readers end when they have read all.
     pub(crate) fn close(&mut self) {
+        for id in 0..self.lanes.len() {
+            self.seal_lane(id, Last::Yes);
+        }
         self.closed = true;
         self.changed.notify_waiters();
     }
@@ -81,291 +190,227 @@ impl LogStore {
         self.closed
     }
 
-    fn push(&mut self, mut record: LogRecord) {
-        if self.withholds {
-            self.taken_bytes += record.bytes.len() as u64;
-            self.dropped_bytes += record.bytes.len() as u64;
+    /// Takes a piece; whoever waits is told by [`LogStore::wake`].
+    pub(super) fn push(&mut self, piece: &Piece<'_>) {
+        let bytes = piece.bytes.len() as u64;
+        self.taken_bytes += bytes;
+        let Some(lane) = self.lanes.get_mut(piece.ring) else {
+            return;
+        };
+        lane.counters.records += 1;
+        lane.counters.bytes += bytes;
+        match &mut lane.fate {
+            Fate::Withheld => {
+                self.dropped_bytes += bytes;
+                lane.counters.withheld_records += 1;
+            }
+            Fate::Clear => {
+                let sequence = self.next_sequence;
+                self.next_sequence += 1;
+                lane.ring.push(&RecordRef {
+                    sequence,
+                    time_ns: piece.time_ns,
+                    container: &lane.name,
+                    attempt: piece.attempt,
+                    stream: piece.stream,
+                    partial: piece.partial,
+                    bytes: piece.bytes,
+                });
+                self.pushed = true;
+                self.make_room(piece.ring);
+            }
+            Fate::Sealed(sealed) => {
+                if sealed.is_empty() {
+                    self.waiting.notify_one();
+                }
+                if sealed.has_room(piece.bytes.len()) {
+                    return sealed.push(piece);
+                }
+                self.seal(piece.ring);
+                if let Some(Fate::Sealed(sealed)) = self.lanes.get_mut(piece.ring).map(|lane| &mut lane.fate)
+                {
+                    sealed.push(piece);
+                }
+            }
+        }
+    }
+
+    /// Seals what of this container waits for more.
+    pub(super) fn seal(&mut self, ring: RingId) {
+        self.seal_lane(ring, Last::No);
+    }
+
+    fn seal_lane(&mut self, id: RingId, last: Last) {
+        let Some(lane) = self.lanes.get_mut(id) else {
+            return;
+        };
+        let Fate::Sealed(sealed) = &mut lane.fate else {
+            return;
+        };
+        if sealed.is_empty() && last == Last::No {
             return;
         }
-        record.sequence = self.next_sequence;
-        self.next_sequence += 1;
-        self.taken_bytes += record.bytes.len() as u64;
-        let ring = self.rings.entry(record.container.clone()).or_default();
-        ring.bytes += record.bytes.len() + RECORD_OVERHEAD;
-        ring.records.push_back(record);
-        while ring.bytes > self.ring_bytes && ring.records.len() > 1 {
-            let Some(old) = ring.records.pop_front() else {
-                break;
-            };
-            ring.bytes -= old.bytes.len() + RECORD_OVERHEAD;
-            self.dropped_bytes += old.bytes.len() as u64;
-        }
-        self.changed.notify_waiters();
-    }
-
-    /// What a reader that has everything up to sequence `after` gets next: at most `max_bytes`, in sequence, with
-    /// a notice for every gap. Empty: nothing new.
-    pub(crate) fn read_after(&self, after: u64, container: Option<&str>, max_bytes: usize) -> Vec<Entry> {
-        let wanted = |name: &str| container.is_none_or(|wanted| wanted == name);
-        let rings: Vec<&Ring> = self
-            .rings
-            .iter()
-            .filter(|(name, _)| wanted(name))
-            .map(|(_, ring)| ring)
-            .collect();
-        let mut cursors: Vec<usize> = rings
-            .iter()
-            .map(|ring| ring.records.partition_point(|record| record.sequence <= after))
-            .collect();
-        let (mut entries, mut bytes, mut last) = (Vec::new(), 0, after);
-        while bytes < max_bytes {
-            let next = rings
-                .iter()
-                .zip(&cursors)
-                .enumerate()
-                .filter_map(|(index, (ring, cursor))| Some((ring.records.get(*cursor)?, index)))
-                .min_by_key(|(record, _)| record.sequence);
-            let Some((record, index)) = next else { break };
-            // Sequences are given to all containers in turn, so only a reader of all of them can tell a gap.
-            if container.is_none() && record.sequence > last + 1 {
-                entries.push(Entry::Dropped(Dropped {
-                    first: last + 1,
-                    records: record.sequence - last - 1,
-                }));
-            }
-            last = record.sequence;
-            bytes += record.bytes.len() + RECORD_OVERHEAD;
-            cursors[index] += 1;
-            entries.push(Entry::Record(record.clone()));
-        }
-        entries
-    }
-
-    /// The last lines of one instance, for a termination message (K-333).
-    pub(crate) fn tail(&self, container: &str, attempt: u32) -> String {
-        let Some(ring) = self.rings.get(container) else {
-            return String::new();
+        let sequence = self.next_sequence;
+        let Some(batch) = sealed.batch(sequence, last == Last::Yes) else {
+            // A counter of 64 bits is used up, or a batch is too large: neither happens.
+            log::error!("the logs of container {} cannot be sealed", lane.name);
+            return;
         };
-        let lines = ring
-            .records
-            .iter()
-            .rev()
-            .take_while(|record| record.attempt == attempt)
-            .take(TAIL_LINES);
-        let mut text = Vec::new();
-        for record in lines {
-            let mut line = record.bytes.clone();
-            if !record.partial {
-                line.push(b'\n');
-            }
-            line.extend_from_slice(&text);
-            text = line;
-            if text.len() >= TAIL_BYTES {
-                text.drain(..text.len() - TAIL_BYTES);
-                break;
-            }
-        }
-        String::from_utf8_lossy(&text).into_owned()
-    }
-}
-
-/// One output of one container instance, on its way into the rings.
-pub(crate) struct LogPipe {
-    fd: AsyncFd<OwnedFd>,
-    line: RefCell<Vec<u8>>,
-    container: String,
-    attempt: u32,
-    stream: LogStream,
-    store: Rc<RefCell<LogStore>>,
-}
-
-impl LogPipe {
-    /// Takes the read end of a pipe; it must be non-blocking.
-    pub(crate) fn new(
-        pipe: OwnedFd,
-        container: &str,
-        attempt: u32,
-        stream: LogStream,
-        store: &Rc<RefCell<LogStore>>,
-    ) -> io::Result<Rc<Self>> {
-        Ok(Rc::new(Self {
-            fd: fd::watch(pipe)?,
-            line: RefCell::new(Vec::new()),
-            container: container.to_owned(),
-            attempt,
-            stream,
-            store: Rc::clone(store),
-        }))
+        self.next_sequence += 1;
+        lane.ring.push(&RecordRef {
+            sequence,
+            time_ns: batch.time_ns,
+            container: &lane.name,
+            attempt: batch.attempt,
+            stream: LogStream::Sealed,
+            partial: false,
+            bytes: &batch.bytes,
+        });
+        self.pushed = true;
+        self.make_room(id);
     }
 
-    /// Reads until the other end is closed. One chunk a turn, so that a flood starves nobody.
-    pub(crate) async fn drain(self: Rc<Self>) {
-        loop {
-            let Ok(mut ready) = self.fd.readable().await else {
-                return;
+    fn make_room(&mut self, id: RingId) {
+        let Some(lane) = self.lanes.get_mut(id) else {
+            return;
+        };
+        while let Some(gone) = lane.ring.shrink(self.ring_bytes) {
+            let (records, bytes) = match &mut lane.fate {
+                Fate::Sealed(sealed) => sealed.gone(gone.sequence),
+                _ => (1, gone.bytes as u64),
             };
-            match ready.try_io(|fd| self.read_chunk(fd.get_ref())) {
-                Ok(Ok(0)) => {
-                    self.finish_line();
-                    return;
-                }
-                Ok(Ok(_)) => tokio::task::yield_now().await,
-                Ok(Err(error)) => {
-                    log::warn!("log of container {}: {error}", self.container);
-                    return;
-                }
-                Err(_would_block) => {}
+            self.gaps.note(gone.sequence, id);
+            self.dropped_bytes += bytes;
+            lane.counters.dropped_records += records;
+            lane.counters.dropped_bytes += bytes;
+        }
+    }
+
+    /// Tells readers of what was pushed.
+    pub(super) fn wake(&mut self) {
+        if std::mem::take(&mut self.pushed) {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// A buffer to read into: one is enough, since nothing stays in it.
+    pub(super) fn take_buffer(&mut self, bytes: usize) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(bytes, 0);
+        buffer
+    }
+
+    /// Gives the buffer back.
+    pub(super) fn give_buffer(&mut self, buffer: Vec<u8>) {
+        self.buffer = buffer;
+    }
+
+    /// What a reader that has everything up to sequence `after` gets next: about `most` bytes, encoded, in sequence, with
+    /// a notice for every gap. Returns the last sequence that is accounted for; `after`: nothing new.
+    pub(crate) fn read_after(
+        &mut self,
+        after: u64,
+        container: Option<&str>,
+        most: usize,
+        out: &mut Vec<u8>,
+    ) -> u64 {
+        let wanted =
+            |lane: &&Lane| container.is_none_or(|wanted| lane.name == *wanted) && lane.ring.last() > after;
+        let lanes = self.lanes.iter().filter(wanted);
+        let mut cursors: Vec<Cursor<'_>> = lanes.map(|lane| lane.ring.cursor(after)).collect();
+        let mut last = after;
+        while out.len() < most {
+            let Some((index, sequence, until)) = first_of(&cursors) else {
+                break;
+            };
+            // Sequences are given to all containers in turn, so only a reader of all of them can tell a gap.
+            if container.is_none() && sequence > last + 1 {
+                self.tell_gap(last + 1, sequence - 1, out);
+            }
+            if let Some(cursor) = cursors.get_mut(index) {
+                last = cursor.copy(until, most, out);
             }
         }
+        if container.is_none() && last > after {
+            self.gaps.given(last);
+        }
+        last
     }
 
-    /// Takes what is in the pipe now, at most one pipe buffer: the writer is dead, and its last words are wanted
-    /// before its exit is reported.
-    pub(crate) fn drain_now(&self) {
-        for _ in 0..PIPE_CHUNKS {
-            match self.read_chunk(self.fd.get_ref()) {
-                Ok(0) => return self.finish_line(),
-                Ok(_) => {}
-                Err(_) => return,
-            }
+    fn tell_gap(&self, mut first: u64, last: u64, out: &mut Vec<u8>) {
+        for part in self.gaps.between(first, last) {
+            let lane = part.ring.and_then(|ring| self.lanes.get(ring));
+            let dropped = Dropped {
+                first,
+                records: part.records,
+                container: lane.map(|lane| lane.name.clone()),
+            };
+            Entry::Dropped(dropped).encode(out);
+            first += part.records;
         }
     }
 
-    fn read_chunk(&self, fd: &OwnedFd) -> io::Result<usize> {
-        let mut chunk = [0; MAX_LINE_BYTES];
-        let count = nix::unistd::read(fd, &mut chunk)?;
-        let mut rest = &chunk[..count];
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            self.append(&rest[..end]);
-            self.emit(Partial::No);
-            rest = &rest[end + 1..];
-        }
-        self.append(rest);
-        Ok(count)
-    }
-
-    fn append(&self, mut bytes: &[u8]) {
-        loop {
-            let room = MAX_LINE_BYTES - self.line.borrow().len();
-            if bytes.len() <= room {
-                self.line.borrow_mut().extend_from_slice(bytes);
-                return;
-            }
-            let (now, later) = bytes.split_at(room);
-            self.line.borrow_mut().extend_from_slice(now);
-            self.emit(Partial::Yes);
-            bytes = later;
+    /// The last lines of one instance, for a termination message (K-333); nothing where they must not leave.
+    pub(crate) fn tail(&self, container: &str, attempt: u32) -> String {
+        let lane = self.names.get(container).and_then(|id| self.lanes.get(*id));
+        match lane {
+            Some(lane) if matches!(lane.fate, Fate::Clear) => lane.ring.tail(attempt),
+            _ => String::new(),
         }
     }
 
-    /// The end of the output ends its last line.
-    fn finish_line(&self) {
-        if !self.line.borrow().is_empty() {
-            self.emit(Partial::No);
-        }
+    /// What each container's ring has seen.
+    pub(crate) fn counters(&self) -> Vec<LogCounters> {
+        let counters = self.lanes.iter().map(|lane| LogCounters {
+            ring_bytes: lane.ring.bytes() as u64,
+            ..lane.counters.clone()
+        });
+        counters.collect()
     }
 
-    fn emit(&self, partial: Partial) {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        self.store.borrow_mut().push(LogRecord {
-            sequence: 0,
-            time_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
-            container: self.container.clone(),
-            attempt: self.attempt,
-            stream: self.stream,
-            partial: partial == Partial::Yes,
-            bytes: self.line.take(),
+    /// Bytes that each ring may have.
+    pub(crate) fn ring_limit(&self) -> u64 {
+        self.ring_bytes as u64
+    }
+}
+
+/// Seals lines that wait for others for too long; runs for ever.
+pub(crate) async fn seal_in_time(store: Rc<RefCell<LogStore>>) {
+    let waiting = Rc::clone(&store.borrow().waiting);
+    loop {
+        waiting.notified().await;
+        tokio::time::sleep(SEAL_DELAY).await;
+        let mut store = store.borrow_mut();
+        for id in 0..store.lanes.len() {
+            store.seal(id);
+        }
+        store.wake();
+    }
+}
+
+/// The cursor with the smallest sequence, that sequence, and the smallest of the others.
+fn first_of(cursors: &[Cursor<'_>]) -> Option<(usize, u64, u64)> {
+    let mut best: Option<(usize, u64, u64)> = None;
+    for (index, cursor) in cursors.iter().enumerate() {
+        let Some(sequence) = cursor.sequence() else {
+            continue;
+        };
+        best = Some(match best {
+            None => (index, sequence, u64::MAX),
+            Some((_, least, _)) if sequence < least => (index, sequence, least),
+            Some((index, least, until)) => (index, least, until.min(sequence)),
         });
     }
+    best
 }
 
-/// Chunks in a default pipe buffer of 64 KiB (pipe(7)), and one more to see its end.
-const PIPE_CHUNKS: usize = 64 * 1024 / MAX_LINE_BYTES + 1;
-
+/// Whether a batch is the last of its container.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Partial {
+enum Last {
     Yes,
     No,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(container: &str, text: &str) -> LogRecord {
-        LogRecord {
-            sequence: 0,
-            time_ns: 0,
-            container: container.to_owned(),
-            attempt: 0,
-            stream: LogStream::Stdout,
-            partial: false,
-            bytes: text.as_bytes().to_vec(),
-        }
-    }
-
-    fn texts(entries: &[Entry]) -> Vec<String> {
-        entries
-            .iter()
-            .map(|entry| match entry {
-                Entry::Record(record) => String::from_utf8_lossy(&record.bytes).into_owned(),
-                Entry::Dropped(dropped) => format!("dropped {}", dropped.records),
-            })
-            .collect()
-    }
-
-    #[test]
-    fn records_of_all_containers_come_in_the_order_they_were_written() {
-        let mut store = LogStore::new(1 << 20);
-        for (container, text) in [("a", "1"), ("b", "2"), ("a", "3")] {
-            store.push(record(container, text));
-        }
-        assert_eq!(texts(&store.read_after(0, None, 1 << 20)), ["1", "2", "3"]);
-        assert_eq!(texts(&store.read_after(1, None, 1 << 20)), ["2", "3"]);
-        assert_eq!(texts(&store.read_after(0, Some("a"), 1 << 20)), ["1", "3"]);
-    }
-
-    #[test]
-    fn a_flood_drops_its_own_oldest_records_and_says_how_many() {
-        let mut store = LogStore::new(4096);
-        store.push(record("quiet", "kept"));
-        for number in 0..1000 {
-            store.push(record("flood", &format!("{number:04}")));
-        }
-        let entries = texts(&store.read_after(0, None, 1 << 20));
-        assert_eq!(entries[0], "kept");
-        let kept = entries.len() - 2;
-        assert_eq!(entries[1], format!("dropped {}", 1000 - kept));
-        assert_eq!(entries[entries.len() - 1], "0999");
-        assert_eq!(store.dropped_bytes, 4 * (1000 - kept as u64));
-    }
-
-    #[test]
-    fn the_tail_has_the_last_lines_of_one_instance_only() {
-        let mut store = LogStore::new(1 << 20);
-        store.push(LogRecord {
-            attempt: 0,
-            ..record("a", "old")
-        });
-        for number in 0..100 {
-            store.push(LogRecord {
-                attempt: 1,
-                ..record("a", &format!("line {number}"))
-            });
-        }
-        let tail = store.tail("a", 1);
-        assert_eq!(tail.lines().count(), TAIL_LINES);
-        assert!(tail.ends_with("line 99\n"));
-    }
-
-    #[test]
-    fn what_must_not_leave_is_not_even_kept() {
-        let mut store = LogStore::withholding();
-        store.push(record("a", "secret"));
-        assert!(store.read_after(0, None, 1 << 20).is_empty());
-        assert_eq!(store.tail("a", 0), "");
-        assert_eq!((store.taken_bytes, store.dropped_bytes), (6, 6));
-    }
-}
+#[path = "log_store_tests.rs"]
+mod tests;

@@ -17,6 +17,10 @@ mod initramfs;
 mod input;
 mod journal;
 mod layout;
+mod log_gap;
+mod log_pipe;
+mod log_ring;
+mod log_sealed;
 mod log_store;
 mod managed_file;
 mod measure;
@@ -28,6 +32,7 @@ mod security_module;
 mod service;
 mod unit;
 mod update;
+mod usage;
 mod volume;
 
 use std::io::Write as _;

@@ -23,7 +23,7 @@ const MAX_TOLD_BYTES: usize = 960;
 /// K-211: a hook has no time limit. `net` wants a number; this one is longer than any grace period that people mean.
 const HOOK_TIMEOUT_MS: u64 = 7 * 24 * 3_600_000;
 /// Instead of what a container says, where nothing of that may leave.
-const WITHHELD: &str = "(withheld: the trust policy does not say `allowClearLogs`)";
+const WITHHELD: &str = "(withheld: the policy keeps what the container says in the enclave)";
 
 /// What has been asked and not answered, but for commands.
 #[derive(Default)]
@@ -181,8 +181,12 @@ impl Pid1 {
                 self.emit(unit, Warning, "LifecycleHTTPFallback", &message);
                 ProbeOutcome::Success
             }
-            NetAnswer::Warning { said, output } => ProbeOutcome::Warning(cut(&(said + &self.told(output)))),
-            NetAnswer::Failure { said, output } => ProbeOutcome::Failure(cut(&(said + &self.told(output)))),
+            NetAnswer::Warning { said, output } => {
+                ProbeOutcome::Warning(cut(&(said + &self.told(Some(question.target), output))))
+            }
+            NetAnswer::Failure { said, output } => {
+                ProbeOutcome::Failure(cut(&(said + &self.told(Some(question.target), output))))
+            }
         };
         self.step(question.answer(outcome));
     }
@@ -216,8 +220,15 @@ impl Pid1 {
     }
 
     /// What a container says leaves the enclave only where its logs may.
-    pub(super) fn told(&self, output: String) -> String {
-        if self.policy.allow_clear_logs || output.is_empty() {
+    pub(super) fn told(&self, target: Option<Pid>, output: String) -> String {
+        let child = target.and_then(|target| self.children.get(&target));
+        let container = child.and_then(|child| self.container(child.unit));
+        let logs = self.logs.borrow();
+        let clear = match container {
+            Some(container) => logs.is_clear(&container.name),
+            None => logs.is_all_clear(),
+        };
+        if clear || output.is_empty() {
             output
         } else {
             WITHHELD.to_owned()

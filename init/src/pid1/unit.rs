@@ -13,10 +13,10 @@ use manifest_sync::signal;
 use manifest_sync::status::EventType::Warning;
 
 use super::event_loop::{Child, POD_IP, Pid1};
-use super::log_store::LogPipe;
+use super::log_pipe::LogPipe;
 use super::process::Outputs;
 use super::service::NET;
-use super::{container, layout, managed_file, probe, process, volume};
+use super::{cgroup, container, layout, managed_file, probe, process, volume};
 use crate::sys::spawn::Namespaces;
 use crate::sys::{fd, kill, reap};
 
@@ -128,7 +128,11 @@ impl Pid1 {
     /// The instance's cgroup goes. Whether the kernel has killed one of its processes for want of memory.
     fn release(&self, child: &Child) -> bool {
         match (&self.cgroups, self.container(child.unit)) {
-            (Some(cgroups), Some(container)) => cgroups.remove(&container.name, child.attempt),
+            (Some(cgroups), Some(container)) => {
+                let cgroup = cgroup::instance(&container.name, child.attempt);
+                self.usage.borrow_mut().ended(&container.name, &cgroup);
+                cgroups.remove(&container.name, child.attempt)
+            }
             _ => false,
         }
     }

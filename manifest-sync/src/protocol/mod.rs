@@ -246,6 +246,69 @@ pub struct Counters {
     pub log_dropped_bytes: u64,
     /// Connections refused for a bad header or key.
     pub refused_connections: u64,
+    /// Bytes that the log ring of one container may have.
+    #[serde(default)]
+    pub log_ring_limit_bytes: u64,
+    /// What became of each container's output.
+    #[serde(default)]
+    pub logs: Vec<LogCounters>,
+    /// What each container uses; empty where there are no cgroups.
+    #[serde(default)]
+    pub usage: Vec<UsageCounters>,
+    /// What probes answered.
+    #[serde(default)]
+    pub probes: Vec<ProbeCounters>,
+}
+
+/// How often a probe of a container had one result since boot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeCounters {
+    /// Name of the container.
+    pub container: String,
+    /// `Startup`, `Liveness` or `Readiness`.
+    pub probe: String,
+    /// `successful`, `failed` or `unknown`.
+    pub result: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// The output of one container since boot, all its instances together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogCounters {
+    /// Name.
+    pub container: String,
+    /// Records taken from it.
+    pub records: u64,
+    /// Bytes of their text.
+    pub bytes: u64,
+    /// Records dropped because its ring was full.
+    pub dropped_records: u64,
+    /// Bytes of their text.
+    pub dropped_bytes: u64,
+    /// Records that must not leave the enclave.
+    pub withheld_records: u64,
+    /// Bytes in its ring.
+    pub ring_bytes: u64,
+}
+
+/// The cgroup of a container's running instance, and sums over all instances.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageCounters {
+    /// Name.
+    pub container: String,
+    /// CPU time in microseconds, of all instances.
+    pub cpu_us: u64,
+    /// Microseconds in which it was not allowed to run, of all instances.
+    pub throttled_us: u64,
+    /// Memory in bytes, now.
+    pub memory_bytes: u64,
+    /// Its limit, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit_bytes: Option<u64>,
 }
 
 /// A message as JSON. Our own messages have string keys only, so this cannot fail.

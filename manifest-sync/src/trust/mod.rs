@@ -19,6 +19,7 @@ pub use policy::TrustPolicy;
 
 use crate::bundle::Bundle;
 use crate::digest::BundleDigest;
+use crate::log_plan;
 use crate::measurement::{self, Measurement};
 use crate::plan::Plan;
 use crate::reject::Finding;
@@ -93,6 +94,11 @@ pub fn verify(bytes: &[u8], policy: &TrustPolicy) -> Result<VerifiedBundle, Trus
         return Err(TrustError::PlainSecrets {
             names: bundle.plan().secrets.keys().cloned().collect(),
         });
+    }
+    if !policy.allow_clear_logs
+        && let Some(rejection) = log_plan::forbidden(&bundle.plan().logs)
+    {
+        return Err(TrustError::Bundle(rejection));
     }
     Ok(VerifiedBundle {
         bundle,

@@ -84,6 +84,11 @@ pub fn judge(
             findings.push(Finding::new(format!("SecretProviderClass/{name}"), "", message));
         }
     }
+    if plan.logs != next.plan().logs {
+        let message =
+            "may not change while the Pod runs: what its containers have written is kept by the old rules";
+        findings.push(Finding::new("EnclavePolicy", "spec.logs", message));
+    }
     findings.truncate(Rejection::MAX_FINDINGS);
     match findings.is_empty() {
         true => Ok(Relation::Successor),

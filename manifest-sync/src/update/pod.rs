@@ -132,6 +132,7 @@ fn unchangeable(plan: &Plan, from: &Plan) -> Plan {
     plan.config_maps.clone_from(&from.config_maps);
     plan.secrets.clone_from(&from.secrets);
     plan.secret_classes.clone_from(&from.secret_classes);
+    plan.logs.clone_from(&from.logs);
     settle(&mut plan.init_containers, &from.init_containers);
     settle(&mut plan.containers, &from.containers);
     plan

@@ -77,7 +77,7 @@ fn assert_told_apart(records: &[LogRecord]) {
         .collect();
     assert_eq!(victim.len(), 1, "{records:?}");
     assert_eq!(
-        (victim[0].bytes.as_slice(), victim[0].partial),
+        (&victim[0].bytes[..], victim[0].partial),
         (&b"the truth"[..], false)
     );
     let forged = |record: &&LogRecord| String::from_utf8_lossy(&record.bytes).contains(FORGED);
@@ -99,11 +99,11 @@ fn a_line_that_is_a_record_of_another_container() {
         let record = Entry::Record(LogRecord {
             sequence: 1,
             time_ns: 1,
-            container: "victim".to_owned(),
+            container: "victim".into(),
             attempt: 7,
             stream: LogStream::Stderr,
             partial: false,
-            bytes: FORGED.as_bytes().to_vec(),
+            bytes: FORGED.as_bytes().into(),
         });
         let mut lie = Vec::new();
         for _ in 0..3 {

@@ -3,8 +3,10 @@
 //!
 //! `CLOISTER_LOG_LINES` and `CLOISTER_LOG_CONTAINERS` make the first test larger: 1000000 and 20 take some minutes.
 
+mod bad;
 mod http;
 mod rsyslog;
+mod sealed;
 mod server;
 mod tally;
 
@@ -57,7 +59,7 @@ fn stop(mut up: Up) {
     up.wait();
 }
 
-/// The value of a series of `/metrics`, by the beginning of its line; 0 when there is none, or no proxy yet.
+/// The sum of the series of `/metrics` whose lines begin so; 0 when there is none, or no proxy yet.
 fn metric(up: &Up, series: &str) -> u64 {
     let ask = || -> std::io::Result<String> {
         let mut stream = UnixStream::connect(up.state().join("proxy.sock"))?;
@@ -67,9 +69,10 @@ fn metric(up: &Up, series: &str) -> u64 {
         Ok(answer)
     };
     let answer = ask().unwrap_or_default();
-    let line = answer.lines().find(|line| line.starts_with(series));
-    line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok())
-        .unwrap_or(0)
+    let lines = answer.lines().filter(|line| line.starts_with(series));
+    lines
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+        .sum()
 }
 
 fn number_of(name: &str, default: u64) -> u64 {

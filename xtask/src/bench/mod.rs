@@ -2,7 +2,9 @@
 //! nothing: machines are shared and noisy, and only the ratios travel.
 
 mod boot;
+mod logs;
 mod page;
+mod plot;
 mod runtime;
 mod trust;
 
@@ -30,16 +32,18 @@ enum Group {
     Runtime,
     Trust,
     Boot,
+    Logs,
 }
 
 impl Group {
-    const ALL: [Self; 3] = [Self::Runtime, Self::Boot, Self::Trust];
+    const ALL: [Self; 4] = [Self::Runtime, Self::Logs, Self::Boot, Self::Trust];
 
     fn name(self) -> &'static str {
         match self {
             Self::Runtime => "runtime",
             Self::Trust => "trust",
             Self::Boot => "boot",
+            Self::Logs => "logs",
         }
     }
 
@@ -48,6 +52,7 @@ impl Group {
             Self::Runtime => "Size, containers, ingress",
             Self::Trust => "Trust",
             Self::Boot => "Boot of an emulated enclave",
+            Self::Logs => "Logs",
         }
     }
 }
@@ -60,7 +65,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
         match Group::ALL.into_iter().find(|group| group.name() == argument) {
             Some(group) => groups.push(group),
             None if argument == "--write" => write = true,
-            None => bail!("bench takes `runtime`, `trust`, `boot` and `--write`, not {argument:?}"),
+            None => bail!("bench takes `runtime`, `logs`, `trust`, `boot` and `--write`, not {argument:?}"),
         }
     }
     if groups.is_empty() {
@@ -85,6 +90,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
             Group::Runtime => runtime::rows(&product, &program)?,
             Group::Trust => trust::rows(&product, &built.broker, &program)?,
             Group::Boot => boot::rows(&product, scratch.path())?,
+            Group::Logs => logs::rows(&product, write)?,
         };
         let table = page::table(&rows);
         println!("{}\n\n{table}", group.title());

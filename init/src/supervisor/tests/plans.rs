@@ -103,5 +103,6 @@ pub(super) fn plan(policy: RestartPolicy, grace_seconds: u32, containers: Vec<Co
         config_maps: BTreeMap::new(),
         secrets: BTreeMap::new(),
         secret_classes: BTreeMap::new(),
+        logs: manifest_sync::log_plan::LogPlan::default(),
     }
 }

@@ -1,0 +1,173 @@
+//! An output of a container instance on its way into the rings: read from its pipe, cut into lines.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use manifest_sync::log_record::{self, LogStream};
+use tokio::io::unix::AsyncFd;
+
+use super::log_gap::RingId;
+use super::log_store::{LogStore, Piece};
+use crate::sys::fd;
+
+/// Bytes read in one turn: a default pipe buffer (pipe(7)).
+const READ_BYTES: usize = 64 * 1024;
+
+/// One output of one container instance.
+pub(crate) struct LogPipe {
+    fd: AsyncFd<OwnedFd>,
+    line: RefCell<Vec<u8>>,
+    /// Longest line kept in one record; longer ones become several, marked partial (as CRI logs are).
+    max_line: usize,
+    container: String,
+    ring: RingId,
+    attempt: u32,
+    stream: LogStream,
+    store: Rc<RefCell<LogStore>>,
+}
+
+impl LogPipe {
+    /// Takes the read end of a pipe; it must be non-blocking.
+    pub(crate) fn new(
+        pipe: OwnedFd,
+        container: &str,
+        attempt: u32,
+        stream: LogStream,
+        store: &Rc<RefCell<LogStore>>,
+    ) -> io::Result<Rc<Self>> {
+        let (ring, max_line) = store.borrow_mut().ring(container);
+        Ok(Rc::new(Self {
+            fd: fd::watch(pipe)?,
+            line: RefCell::new(Vec::new()),
+            max_line,
+            container: container.to_owned(),
+            ring,
+            attempt,
+            stream,
+            store: Rc::clone(store),
+        }))
+    }
+
+    /// Reads until the other end is closed. One chunk a turn, so that a flood starves nobody.
+    pub(crate) async fn drain(self: Rc<Self>) {
+        loop {
+            let Ok(mut ready) = self.fd.readable().await else {
+                return;
+            };
+            match ready.try_io(|fd| self.read_chunk(fd.get_ref())) {
+                Ok(Ok(0)) => {
+                    self.finish_line();
+                    return;
+                }
+                Ok(Ok(_)) => tokio::task::yield_now().await,
+                Ok(Err(error)) => {
+                    log::warn!("log of container {}: {error}", self.container);
+                    return;
+                }
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// Takes what is in the pipe now, at most one pipe buffer: the writer is dead, and its last words are wanted
+    /// before its exit is reported.
+    pub(crate) fn drain_now(&self) {
+        // The second read sees the end.
+        for _ in 0..2 {
+            match self.read_chunk(self.fd.get_ref()) {
+                Ok(0) => return self.finish_line(),
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn read_chunk(&self, fd: &OwnedFd) -> io::Result<usize> {
+        let mut store = self.store.borrow_mut();
+        // Of all pipes: what is read does not stay in it.
+        let mut chunk = store.take_buffer(READ_BYTES);
+        let read = nix::unistd::read(fd, &mut chunk);
+        if let Ok(count) = read {
+            self.cut(chunk.get(..count).unwrap_or_default(), &mut store);
+        }
+        store.give_buffer(chunk);
+        Ok(read?)
+    }
+
+    /// Lines that were read together have one time: that of the reading.
+    fn cut(&self, mut bytes: &[u8], store: &mut LogStore) {
+        let time_ns = now_ns();
+        let mut line = self.line.borrow_mut();
+        while let Some(end) = log_record::newline(bytes) {
+            let (rest, after) = bytes.split_at(end);
+            bytes = after.get(1..).unwrap_or_default();
+            let rest = self.pieces(rest, time_ns, &mut line, store);
+            if line.is_empty() {
+                store.push(&self.piece(time_ns, Partial::No, rest));
+            } else {
+                line.extend_from_slice(rest);
+                store.push(&self.piece(time_ns, Partial::No, &line));
+                line.clear();
+            }
+        }
+        let rest = self.pieces(bytes, time_ns, &mut line, store);
+        line.extend_from_slice(rest);
+        store.wake();
+    }
+
+    /// Cuts full pieces off a line that is too long; returns what of `bytes` is left, which has room in `line`.
+    fn pieces<'a>(
+        &self,
+        mut bytes: &'a [u8],
+        time_ns: u64,
+        line: &mut Vec<u8>,
+        store: &mut LogStore,
+    ) -> &'a [u8] {
+        while line.len() + bytes.len() > self.max_line {
+            let (now, later) = bytes.split_at((self.max_line - line.len()).min(bytes.len()));
+            bytes = later;
+            line.extend_from_slice(now);
+            store.push(&self.piece(time_ns, Partial::Yes, line));
+            line.clear();
+        }
+        bytes
+    }
+
+    /// The end of the output ends its last line.
+    fn finish_line(&self) {
+        let line = self.line.take();
+        let mut store = self.store.borrow_mut();
+        if !line.is_empty() {
+            store.push(&self.piece(now_ns(), Partial::No, &line));
+        }
+        store.seal(self.ring);
+        store.wake();
+    }
+
+    fn piece<'a>(&self, time_ns: u64, partial: Partial, bytes: &'a [u8]) -> Piece<'a> {
+        Piece {
+            ring: self.ring,
+            time_ns,
+            attempt: self.attempt,
+            stream: self.stream,
+            partial: partial == Partial::Yes,
+            bytes,
+        }
+    }
+}
+
+fn now_ns() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Partial {
+    Yes,
+    No,
+}
