@@ -1,6 +1,7 @@
 //! `cloister-init`: PID 1 of an enclave, and its applets. The first argument chooses.
 
 mod attestation;
+mod beneath;
 mod child;
 mod console;
 mod handshakes;

@@ -30,28 +30,34 @@ pub fn container_files(resources: &ResourcesPlan) -> Vec<CgroupFile> {
 
 /// Files of the Pod's cgroup (K-446). What is not limited is left as the kernel made it.
 pub fn pod_files(plan: &Plan) -> Vec<CgroupFile> {
-    // A limit says something only when every container has one.
-    let limit = |pick: Amount| {
-        let known = |amount: Option<u64>| amount.is_some_and(|amount| amount > 0);
-        plan.all_containers()
-            .all(|container| known(pick(&container.resources)))
-            .then(|| pod_amount(plan, pick))
-    };
     let request = pod_amount(plan, |resources| resources.cpu_request);
     let weight = pod_weight(shares(Some(request)));
     vec![
-        ("cpu.max", cpu_max(limit(|resources| resources.cpu_limit))),
-        ("cpu.weight", weight.to_string()),
         (
-            "memory.max",
-            memory_max(limit(|resources| resources.memory_limit)),
+            "cpu.max",
+            cpu_max(pod_limit(plan, |resources| resources.cpu_limit)),
         ),
+        ("cpu.weight", weight.to_string()),
+        ("memory.max", memory_max(pod_memory_limit(plan))),
     ]
 }
 
 /// Memory that the Pod requests, bytes (K-447).
 pub fn pod_memory_request(plan: &Plan) -> u64 {
     pod_amount(plan, |resources| resources.memory_request)
+}
+
+/// `memory.max` of the Pod's cgroup, bytes; `None`: it has no limit.
+pub fn pod_memory_limit(plan: &Plan) -> Option<u64> {
+    pod_limit(plan, |resources| resources.memory_limit)
+}
+
+/// A limit says something only when every container has one.
+fn pod_limit(plan: &Plan, pick: Amount) -> Option<u64> {
+    let known = |amount: Option<u64>| amount.is_some_and(|amount| amount > 0);
+    plan.all_containers()
+        .all(|container| known(pick(&container.resources)))
+        .then(|| pod_amount(plan, pick))
 }
 
 /// One amount of a container's resources.
@@ -173,6 +179,7 @@ mod tests {
             cpu_limit: Some(1500),
             memory_request: Some(1 << 20),
             memory_limit: Some(64 << 20),
+            ..ResourcesPlan::default()
         });
         assert_eq!(value(&files, "cpu.max"), "150000 100000");
         assert_eq!(value(&files, "cpu.weight"), "59");

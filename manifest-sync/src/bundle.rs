@@ -166,6 +166,7 @@ fn read(root: &Node<'_>, digest: BundleDigest) -> Option<Bundle> {
         }
     }
     missing::warn(pod, &plan);
+    missing::refuse(pod, &plan);
     Some(Bundle {
         plan,
         pod: pod.value.clone(),

@@ -1,12 +1,13 @@
 //! One container of a Pod: decoding, validation, defaults. Errors carry the exact path.
 
+use crate::container_env::{env, env_from};
 use crate::decode::Node;
 use crate::digest::Digest;
 use crate::plan::{
-    ContainerPlan, EnvFrom, EnvValue, EnvVar, MountPlan, ObjectRef, PortPlan, Protocol, RestartPolicy,
-    RestartRule, RuleAction, RuleOperator, SecurityPlan, VolumePlan, VolumeSource,
+    ContainerPlan, PortPlan, Protocol, RestartPolicy, RestartRule, RuleAction, RuleOperator, SecurityPlan, VolumePlan,
 };
-use crate::pod::{label, named, policy, relative, unique};
+use crate::pod::{label, named, policy, unique};
+use crate::volume_mount::{Privilege, mount};
 use crate::{lifecycle, probe, resize, resources};
 
 /// Reads one entry of a list of containers: the entry, the Pod's `securityContext`, its `fsGroup`, its volumes.
@@ -63,8 +64,14 @@ pub(crate) fn container(
             "startupProbe",
         ],
         &["imagePullPolicy"],
-        &["stdin", "stdinOnce", "tty", "volumeDevices"],
+        &["volumeDevices"],
     );
+    // K-346.
+    for field in ["stdin", "stdinOnce", "tty"] {
+        if node.flag_of(field) == Some(true) {
+            node.error_at(field, "nobody can attach to a container of an enclave: remove it");
+        }
+    }
     let resources = node
         .get("resources")
         .map(|node| resources::read(&node))
@@ -86,10 +93,17 @@ pub(crate) fn container(
             "must name a digest (name@sha256:…), or let host-proxy resolve it",
         );
     }
+    let security_context = node.get("securityContext");
+    let privileged = security_context.and_then(|own| own.get("privileged")?.value.as_bool());
+    let privilege = if privileged == Some(true) {
+        Privilege::Privileged
+    } else {
+        Privilege::Ordinary
+    };
     let mounts: Vec<_> = node
         .list_of("volumeMounts", 256)
         .iter()
-        .filter_map(|n| mount(n, volumes))
+        .filter_map(|n| mount(n, volumes, privilege))
         .collect();
     unique(
         node,
@@ -131,7 +145,11 @@ pub(crate) fn container(
             .iter()
             .filter_map(env_from)
             .collect(),
-        env: node.list_of("env", 4096).iter().filter_map(env).collect(),
+        env: node
+            .list_of("env", 4096)
+            .iter()
+            .filter_map(|n| env(n, volumes))
+            .collect(),
         ports: node.list_of("ports", 256).iter().filter_map(port).collect(),
         mounts,
         restart_policy,
@@ -148,38 +166,6 @@ pub(crate) fn container(
         hooks: lifecycle::hooks(node),
         image: image?,
         image_digest: image_digest?,
-    })
-}
-
-fn mount(node: &Node<'_>, volumes: &[VolumePlan]) -> Option<MountPlan> {
-    node.fields(
-        &["name", "mountPath", "readOnly", "subPath"],
-        &[],
-        &["subPathExpr", "mountPropagation", "recursiveReadOnly"],
-    );
-    let (volume, path) = (node.required("name")?, node.required("mountPath")?);
-    if !volumes.iter().any(|v| v.name == volume) {
-        node.error_at("name", format!("no volume is named `{volume}`"));
-    }
-    if !path.starts_with('/') || path.contains(':') || path.split('/').any(|p| p == "..") {
-        node.error_at("mountPath", "must be absolute, without `:` and `..`");
-    }
-    let sub_path = node.text_of("subPath").filter(|p| !p.is_empty());
-    if let Some(sub) = &sub_path {
-        relative(node, sub);
-    }
-    let attestation = |one: &VolumePlan| one.name == volume && one.source == VolumeSource::Attestation;
-    if sub_path.is_some() && volumes.iter().any(attestation) {
-        node.error_at(
-            "subPath",
-            "an attestation volume is mounted as a whole: remove it",
-        );
-    }
-    Some(MountPlan {
-        volume,
-        path,
-        read_only: node.flag_of("readOnly").unwrap_or(false),
-        sub_path,
     })
 }
 
@@ -216,91 +202,6 @@ fn rule(node: &Node<'_>) -> Option<RestartRule> {
             .filter_map(|n| i32::try_from(n).ok())
             .collect(),
     })
-}
-
-fn env_from(node: &Node<'_>) -> Option<EnvFrom> {
-    node.fields(&["prefix", "configMapRef", "secretRef"], &[], &[]);
-    let prefix = node.text_of("prefix").unwrap_or_default();
-    if !prefix.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=') {
-        node.error_at("prefix", "must be printable ASCII without `=`");
-    }
-    let (n, make): (_, fn(String) -> ObjectRef) = match (node.get("configMapRef"), node.get("secretRef")) {
-        (Some(n), None) => (n, ObjectRef::ConfigMap),
-        (None, Some(n)) => (n, ObjectRef::Secret),
-        _ => {
-            node.error("expected exactly one of configMapRef and secretRef");
-            return None;
-        }
-    };
-    n.fields(&["name", "optional"], &[], &[]);
-    Some(EnvFrom {
-        prefix,
-        source: make(n.required("name")?),
-        optional: n.flag_of("optional").unwrap_or(false),
-    })
-}
-
-fn env(node: &Node<'_>) -> Option<EnvVar> {
-    node.fields(&["name", "value", "valueFrom"], &[], &[]);
-    let name = node.required("name")?;
-    if name.is_empty() || !name.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=') {
-        node.error_at("name", "must be printable ASCII without `=` and not empty");
-    }
-    let literal = node.text_of("value").unwrap_or_default();
-    let Some(from) = node.get("valueFrom") else {
-        return Some(EnvVar {
-            name,
-            value: EnvValue::Literal(literal),
-        });
-    };
-    if !literal.is_empty() {
-        node.error("`value` and `valueFrom` exclude each other");
-    }
-    from.fields(
-        &["configMapKeyRef", "secretKeyRef", "fieldRef"],
-        &[],
-        &["resourceFieldRef", "fileKeyRef"],
-    );
-    let key = |n: Node<'_>, make: fn(String) -> ObjectRef| {
-        n.fields(&["name", "key", "optional"], &[], &[]);
-        Some(EnvValue::Key {
-            source: make(n.required("name")?),
-            key: n.required("key")?,
-            optional: n.flag_of("optional").unwrap_or(false),
-        })
-    };
-    let value = match (
-        from.get("configMapKeyRef"),
-        from.get("secretKeyRef"),
-        from.get("fieldRef"),
-    ) {
-        (Some(n), None, None) => key(n, ObjectRef::ConfigMap)?,
-        (None, Some(n), None) => key(n, ObjectRef::Secret)?,
-        (None, None, Some(n)) => {
-            n.fields(&["apiVersion", "fieldPath"], &[], &[]);
-            let path = n.required("fieldPath")?;
-            let plain = [
-                "metadata.name",
-                "metadata.namespace",
-                "metadata.uid",
-                "spec.nodeName",
-                "spec.serviceAccountName",
-                "status.hostIP",
-                "status.hostIPs",
-                "status.podIP",
-                "status.podIPs",
-            ];
-            if !plain.contains(&path.as_str()) && crate::env::subscript(&path).is_none() {
-                n.error(format!("`{path}` is not a field that the environment can take"));
-            }
-            EnvValue::Field(path)
-        }
-        _ => {
-            from.error("expected exactly one of configMapKeyRef, secretKeyRef and fieldRef");
-            return None;
-        }
-    };
-    Some(EnvVar { name, value })
 }
 
 fn port(node: &Node<'_>) -> Option<PortPlan> {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::data::{Data, Objects};
+use crate::downward::Capacity;
+use crate::env_file;
 use crate::expansion::expand;
-use crate::plan::{ContainerPlan, EnvValue, ObjectRef, Plan};
+use crate::plan::{ContainerPlan, EnvValue, ObjectRef};
 
 /// What is known only at run time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,7 +19,13 @@ pub struct Runtime {
     pub node_name: String,
     /// `metadata.uid`.
     pub uid: String,
+    /// What containers without a limit have.
+    pub capacity: Capacity,
 }
+
+/// Reads a file of a volume: the volume's name, the path in it. Why it cannot be read is for the console, not for users:
+/// what the kubelet says to them is one sentence (K-360).
+pub type ReadFile<'a> = &'a dyn Fn(&str, &str) -> Result<Vec<u8>, String>;
 
 /// Finds an object; `Ok(None)` when it is missing and that is forgiven (K-356).
 pub(crate) fn object<'a>(
@@ -53,6 +61,7 @@ pub fn resolve(
     objects: &Objects<'_>,
     container: &ContainerPlan,
     runtime: &Runtime,
+    read_file: ReadFile<'_>,
 ) -> Result<BTreeMap<String, String>, String> {
     let mut variables = BTreeMap::new();
     for from in &container.env_from {
@@ -66,7 +75,13 @@ pub fn resolve(
     for var in &container.env {
         let value = match &var.value {
             EnvValue::Literal(value) => Some(expand(value, |name| variables.get(name).cloned())),
-            EnvValue::Field(path) => Some(field(objects.plan, runtime, path)),
+            EnvValue::Fact(fact) => Some(fact.text(objects.plan, runtime, Some(container))?),
+            EnvValue::File {
+                volume,
+                path,
+                key,
+                optional,
+            } => file_value(read_file, volume, path, key, *optional)?,
             EnvValue::Key {
                 source,
                 key,
@@ -105,39 +120,61 @@ fn key_value(
     }
 }
 
-/// K-372; the path has been validated.
-fn field(plan: &Plan, runtime: &Runtime, path: &str) -> String {
-    match path {
-        "metadata.name" => plan.name.clone(),
-        "metadata.namespace" => plan.namespace.clone(),
-        "metadata.uid" => plan.uid.clone().unwrap_or_else(|| runtime.uid.clone()),
-        "spec.nodeName" => runtime.node_name.clone(),
-        "spec.serviceAccountName" => "default".to_owned(),
-        "status.hostIP" | "status.hostIPs" => runtime.host_ip.clone(),
-        "status.podIP" | "status.podIPs" => runtime.pod_ip.clone(),
-        _ => subscript(path)
-            .and_then(|(map, key)| {
-                if map == "labels" {
-                    plan.labels.get(key)
-                } else {
-                    plan.annotations.get(key)
-                }
-            })
-            .cloned()
-            .unwrap_or_default(),
+/// K-360: an empty value counts as missing, and a missing file is no missing key.
+fn file_value(
+    read_file: ReadFile<'_>,
+    volume: &str,
+    path: &str,
+    key: &str,
+    optional: bool,
+) -> Result<Option<String>, String> {
+    let parse = || {
+        let bytes = read_file(volume, path)?;
+        let text = text(key, &bytes)?;
+        let value = env_file::find(&text, key).map_err(|error| error.to_string())?;
+        Ok(value.filter(|value| !value.is_empty()).map(ToOwned::to_owned))
+    };
+    match parse() {
+        Ok(None) if !optional => Err(format!(
+            "environment variable key \"{key}\" not found in file \"{path}\""
+        )),
+        Ok(value) => Ok(value),
+        Err(error) => {
+            let error: String = error;
+            log::warn!("file {path} of volume {volume}: {error}");
+            Err("couldn't parse env file".to_owned())
+        }
     }
 }
 
-/// `metadata.labels['k']` → (`labels`, `k`).
-pub(crate) fn subscript(path: &str) -> Option<(&str, &str)> {
-    let (map, key) = path
-        .strip_prefix("metadata.")?
-        .strip_suffix("']")?
-        .split_once("['")?;
-    (matches!(map, "labels" | "annotations") && !key.is_empty()).then_some((map, key))
+/// The `subPath` that an expression gives (K-399), in the kubelet's words when it gives none.
+pub fn sub_path(expression: &str, variables: &BTreeMap<String, String>) -> Result<String, String> {
+    let missing = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    let path = expand(expression, |name| {
+        let value = variables.get(name).filter(|value| !value.is_empty());
+        if value.is_none() {
+            missing.borrow_mut().insert(name.to_owned());
+        }
+        value.cloned()
+    });
+    let missing = missing.into_inner();
+    if !missing.is_empty() {
+        let names: Vec<String> = missing.into_iter().collect();
+        return Err(format!("missing value for {}", names.join(", ")));
+    }
+    if path.starts_with('/') {
+        return Err(format!("error SubPath `{path}` must not be an absolute path"));
+    }
+    if path.split('/').any(|part| part == "..") {
+        return Err(format!(
+            "unable to provision SubPath `{path}`: must not contain '..'"
+        ));
+    }
+    Ok(path)
 }
 
-/// What to execute (K-340): `command` replaces entrypoint and cmd, `args` alone replaces cmd.
+/// What to execute (K-340): `command` replaces entrypoint and cmd, `args` alone replaces cmd. `Err`: there is nothing
+/// (K-341, `CreateContainerError`).
 pub fn process_argv(
     container: &ContainerPlan,
     image_entrypoint: &[String],

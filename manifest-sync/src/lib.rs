@@ -6,13 +6,17 @@
 
 pub mod base64;
 pub mod bundle;
+pub mod byte_quantity;
 pub mod config;
 mod container;
+mod container_env;
 pub mod data;
 mod decode;
 pub mod digest;
+pub mod downward;
 pub mod duration;
 pub mod env;
+pub mod env_file;
 pub mod expansion;
 pub mod frame;
 mod ingress;
@@ -40,3 +44,4 @@ pub mod status;
 pub mod trust;
 pub mod update;
 pub mod volume;
+mod volume_mount;

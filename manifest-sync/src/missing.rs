@@ -1,10 +1,11 @@
-//! References of the Pod to objects and keys that are not in its bundle.
+//! References of the Pod to objects and keys that are not in its bundle, and to containers that it does not have.
 
 use std::collections::BTreeSet;
 
 use crate::data::Data;
 use crate::decode::Node;
-use crate::plan::{EnvValue, ObjectRef, Plan, VolumeSource};
+use crate::downward::{Fact, ResourceField};
+use crate::plan::{EnvValue, ObjectRef, Plan, Projection, VolumeSource};
 
 /// Missing objects and keys stop a container at run time (K-025), so they only deserve a warning here.
 pub(crate) fn warn(pod: &Node<'_>, plan: &Plan) {
@@ -54,17 +55,72 @@ pub(crate) fn warn(pod: &Node<'_>, plan: &Plan) {
         }
     }
     for (i, volume) in plan.volumes.iter().enumerate() {
-        if let VolumeSource::Object {
-            source,
-            items,
-            optional: false,
+        let VolumeSource::Files { sources, .. } = &volume.source else {
+            continue;
+        };
+        for source in sources {
+            if let Projection::Object {
+                source,
+                items,
+                optional: false,
+            } = source
+            {
+                let path = format!("spec.volumes[{i}]");
+                check(path.clone(), source, None);
+                items
+                    .iter()
+                    .for_each(|item| check(path.clone(), source, Some(&item.key)));
+            }
+        }
+    }
+}
+
+/// A fact about a container that the Pod does not have can never be told.
+pub(crate) fn refuse(pod: &Node<'_>, plan: &Plan) {
+    let check = |path: String, fact: &Fact| {
+        let Fact::Resource(ResourceField {
+            container: Some(name),
             ..
-        } = &volume.source
-        {
-            check(format!("spec.volumes[{i}]"), source, None);
-            items
-                .iter()
-                .for_each(|item| check(format!("spec.volumes[{i}]"), source, Some(&item.key)));
+        }) = fact
+        else {
+            return;
+        };
+        if !plan.all_containers().any(|container| container.name == *name) {
+            Node { path, ..pod.clone() }.error_at("containerName", format!("no container is named `{name}`"));
+        }
+    };
+    let inits = plan
+        .init_containers
+        .iter()
+        .enumerate()
+        .map(|(i, one)| ("initContainers", i, one));
+    let regular = plan
+        .containers
+        .iter()
+        .enumerate()
+        .map(|(i, one)| ("containers", i, one));
+    for (list, index, container) in inits.chain(regular) {
+        for (i, var) in container.env.iter().enumerate() {
+            if let EnvValue::Fact(fact) = &var.value {
+                check(
+                    format!("spec.{list}[{index}].env[{i}].valueFrom.resourceFieldRef"),
+                    fact,
+                );
+            }
+        }
+    }
+    for (i, volume) in plan.volumes.iter().enumerate() {
+        let VolumeSource::Files { sources, .. } = &volume.source else {
+            continue;
+        };
+        for source in sources {
+            if let Projection::Facts(items) = source {
+                // The number of the item in the manifest is not known any more: its path is.
+                for item in items {
+                    let path = format!("spec.volumes[{i}].items['{}'].resourceFieldRef", item.path);
+                    check(path, &item.fact);
+                }
+            }
         }
     }
 }

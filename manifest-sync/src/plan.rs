@@ -6,8 +6,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::byte_quantity::ByteQuantity;
 use crate::data::Data;
 use crate::digest::{BundleDigest, Digest};
+use crate::downward::Fact;
 use crate::lifecycle::Hooks;
 use crate::log_plan::LogPlan;
 use crate::probe::Probes;
@@ -54,6 +56,10 @@ pub struct Plan {
     pub dns: DnsPlan,
     /// `securityContext.fsGroup`.
     pub fs_group: Option<u32>,
+    /// `serviceAccountName`, default `default`; only for the downward API.
+    pub service_account: String,
+    /// `nodeName`; only for the downward API.
+    pub node_name: Option<String>,
     /// ConfigMaps of the bundle by name, for environment and volumes.
     pub config_maps: BTreeMap<String, Data>,
     /// Secrets of the bundle by name.
@@ -206,8 +212,19 @@ pub enum EnvValue {
         /// Whether a missing object or key is forgiven.
         optional: bool,
     },
-    /// `fieldRef.fieldPath`, validated (K-372).
-    Field(String),
+    /// `fieldRef` or `resourceFieldRef` (K-372, K-375).
+    Fact(Fact),
+    /// `fileKeyRef` (K-360).
+    File {
+        /// Name of an emptyDir volume.
+        volume: String,
+        /// Path of the file in it, relative, without `..`.
+        path: String,
+        /// Name of the variable in the file.
+        key: String,
+        /// Whether a missing key is forgiven.
+        optional: bool,
+    },
 }
 
 /// One `containerPorts` entry.
@@ -259,19 +276,18 @@ pub struct VolumePlan {
 pub enum VolumeSource {
     /// Empty, shared by the Pod's containers (K-380).
     EmptyDir {
-        /// `sizeLimit` in bytes.
-        size_limit: Option<u64>,
+        /// `medium`.
+        medium: Medium,
+        /// `sizeLimit`; never 0.
+        size_limit: Option<ByteQuantity>,
     },
-    /// A ConfigMap or Secret as files (K-386 to K-391).
-    Object {
-        /// The object.
-        source: ObjectRef,
-        /// `items`: key, relative path, mode; empty: every key.
-        items: Vec<KeyToPath>,
+    /// Files that are made of objects and facts: `configMap`, `secret`, `downwardAPI` and `projected` volumes (K-386 to
+    /// K-394).
+    Files {
+        /// In order: a later one replaces files of an earlier one.
+        sources: Vec<Projection>,
         /// `defaultMode`.
         default_mode: u32,
-        /// Whether a missing object or key is forgiven.
-        optional: bool,
     },
     /// Released secrets as files (`csi`, driver `secrets-store.csi.k8s.io`).
     SecretProvider {
@@ -281,6 +297,42 @@ pub enum VolumeSource {
     /// The socket [`crate::volume::ATTESTATION_SOCKET`] (`csi`, driver `attestation.cloister.dev`): each container that
     /// mounts it has its own.
     Attestation,
+}
+
+/// `medium` of an emptyDir.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Medium {
+    /// What the enclave has for a disk: `sizeLimit` is watched (K-383).
+    Default,
+    /// `Memory`: `sizeLimit` is the size (K-382).
+    Memory,
+}
+
+/// One source of files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Projection {
+    /// A ConfigMap or Secret.
+    Object {
+        /// The object.
+        source: ObjectRef,
+        /// `items`: key, relative path, mode; empty: every key.
+        items: Vec<KeyToPath>,
+        /// Whether a missing object or key is forgiven.
+        optional: bool,
+    },
+    /// `downwardAPI`.
+    Facts(Vec<FactFile>),
+}
+
+/// One `items` entry of a downwardAPI volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FactFile {
+    /// Path beneath the volume, relative, without `..`.
+    pub path: String,
+    /// What it holds.
+    pub fact: Fact,
+    /// Mode of this file.
+    pub mode: Option<u32>,
 }
 
 /// One `items` entry of a volume.
@@ -301,10 +353,43 @@ pub struct MountPlan {
     pub volume: String,
     /// Absolute path in the container.
     pub path: String,
-    /// `readOnly`.
-    pub read_only: bool,
+    /// `readOnly`, and what lies beneath.
+    pub access: Access,
+    /// `subPath` or `subPathExpr`.
+    pub sub_path: Option<SubPath>,
+    /// `mountPropagation`.
+    pub propagation: Propagation,
+}
+
+/// Who may write through a mount (K-397).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// The container, if the volume may be written at all.
+    ReadWrite,
+    /// Nobody; what is mounted inside of the volume keeps its own rules.
+    ReadOnly,
+    /// Nobody, inside of the volume neither.
+    RecursiveReadOnly,
+}
+
+/// The part of a volume that is mounted (K-399).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubPath {
     /// `subPath`, relative, without `..`.
-    pub sub_path: Option<String>,
+    Literal(String),
+    /// `subPathExpr`, not expanded.
+    Expression(String),
+}
+
+/// Whether mounts that are made later inside of a volume are seen elsewhere (K-398).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    /// Neither here nor there.
+    None,
+    /// Those of others are seen here.
+    HostToContainer,
+    /// Those made here are seen by others too.
+    Bidirectional,
 }
 
 /// Effective security context of one container.

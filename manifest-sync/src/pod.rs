@@ -77,7 +77,6 @@ pub(crate) const POD_HARMLESS: &[&str] = &[
     "nodeSelector",
     "affinity",
     "tolerations",
-    "nodeName",
     "schedulerName",
     "priorityClassName",
     "priority",
@@ -85,7 +84,6 @@ pub(crate) const POD_HARMLESS: &[&str] = &[
     "preemptionPolicy",
     "schedulingGates",
     "enableServiceLinks",
-    "serviceAccountName",
     "serviceAccount",
     "runtimeClassName",
     "imagePullSecrets",
@@ -129,6 +127,9 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
             "hostPID",
             "hostIPC",
             "automountServiceAccountToken",
+            // For the downward API only.
+            "serviceAccountName",
+            "nodeName",
         ],
         POD_HARMLESS,
         POD_UNSUPPORTED,
@@ -144,6 +145,11 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
                 field,
                 format!("{field}: true is not supported in an enclave; remove it"),
             );
+        }
+    }
+    for field in ["serviceAccountName", "nodeName"] {
+        if let Some(node) = spec.get(field) {
+            node.warn("only the downward API shows it: an enclave has no API server and chooses no node");
         }
     }
     let name = meta.text_of("name")?;
@@ -274,6 +280,11 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         host_aliases,
         dns: dns(&spec),
         fs_group,
+        service_account: spec
+            .text_of("serviceAccountName")
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| "default".to_owned()),
+        node_name: spec.text_of("nodeName").filter(|name| !name.is_empty()),
         config_maps: BTreeMap::new(),
         secrets: BTreeMap::new(),
         secret_classes: BTreeMap::new(),
@@ -412,13 +423,26 @@ fn dns(spec: &Node<'_>) -> DnsPlan {
     }
 }
 
-pub(crate) fn relative(node: &Node<'_>, path: &str) {
-    if path.is_empty()
+/// A path of a file beneath a volume (K-389), without superfluous slashes. Names that begin with `..` are the volume's own.
+pub(crate) fn file_path(node: &Node<'_>, field: &str) -> Option<String> {
+    let path = node.required(field)?;
+    let clean: Vec<&str> = path
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
+    if clean.is_empty()
         || path.starts_with('/')
         || path.starts_with("..")
         || path.len() > 4096
-        || path.split('/').any(|p| p == ".." || p.len() > 255)
+        || clean.iter().any(|part| *part == ".." || part.len() > 255)
     {
-        node.error(format!("`{path}` must be a relative path without `..`"));
+        node.error_at(
+            field,
+            format!(
+                "must be a relative path without `..` that does not begin with `..`, of at most 4096 bytes, 255 for \
+                 each name; it is `{path}`"
+            ),
+        );
     }
+    Some(clean.join("/"))
 }

@@ -1,5 +1,6 @@
 //! CPU and memory of containers: validation, defaults (K-436) and the quality of service that follows (K-437).
 
+use crate::byte_quantity::ByteQuantity;
 use crate::decode::Node;
 use crate::plan::Plan;
 use crate::quantity::Quantity;
@@ -15,6 +16,10 @@ pub struct ResourcesPlan {
     pub memory_request: Option<u64>,
     /// `limits.memory`, bytes.
     pub memory_limit: Option<u64>,
+    /// `requests.ephemeral-storage`.
+    pub storage_request: Option<ByteQuantity>,
+    /// `limits.ephemeral-storage`: how much the files of the container may take (K-451).
+    pub storage_limit: Option<ByteQuantity>,
 }
 
 /// Quality of service of a Pod (K-437).
@@ -79,6 +84,12 @@ pub(crate) fn read(node: &Node<'_>) -> ResourcesPlan {
     for (name, limit, request, unit) in [
         ("cpu", limits.cpu, requests.cpu, "m"),
         ("memory", limits.memory, requests.memory, ""),
+        (
+            "ephemeral-storage",
+            limits.storage.map(|limit| limit.bytes),
+            requests.storage.map(|request| request.bytes),
+            "",
+        ),
     ] {
         if let (Some(limit), Some(request)) = (limit, request)
             && request > limit
@@ -94,6 +105,8 @@ pub(crate) fn read(node: &Node<'_>) -> ResourcesPlan {
         cpu_limit: limits.cpu,
         memory_request: requests.memory.or(limits.memory),
         memory_limit: limits.memory,
+        storage_request: requests.storage.or(limits.storage),
+        storage_limit: limits.storage,
     }
 }
 
@@ -101,6 +114,7 @@ pub(crate) fn read(node: &Node<'_>) -> ResourcesPlan {
 struct Amounts {
     cpu: Option<u64>,
     memory: Option<u64>,
+    storage: Option<ByteQuantity>,
 }
 
 fn amounts(node: &Node<'_>) -> Amounts {
@@ -112,23 +126,26 @@ fn amounts(node: &Node<'_>) -> Amounts {
             "cpu" => amounts.cpu = quantity.and_then(|quantity| positive(quantity.milli_value())),
             "memory" => amounts.memory = quantity.and_then(|quantity| positive(quantity.value())),
             "ephemeral-storage" => {
-                node.warn(
-                    "is not enforced: files of containers are memory and count against the memory limit",
-                );
+                amounts.storage = quantity.and_then(|_| ByteQuantity::parse(&written(&node)?));
             }
-            _ => node.error("an enclave has cpu and memory; remove it"),
+            _ => node.error("an enclave has cpu, memory and ephemeral-storage; remove it"),
         }
     }
     amounts
 }
 
+/// A quantity as it is written: JSON numbers are allowed.
+pub(crate) fn written(node: &Node<'_>) -> Option<String> {
+    if node.value.is_number() {
+        Some(node.value.to_string())
+    } else {
+        node.text()
+    }
+}
+
 /// A quantity that is not negative.
 pub(crate) fn quantity(node: &Node<'_>) -> Option<Quantity> {
-    let text = if node.value.is_number() {
-        node.value.to_string()
-    } else {
-        node.text()?
-    };
+    let text = written(node)?;
     match text.parse::<Quantity>() {
         Ok(quantity) if quantity.value() >= 0 => Some(quantity),
         Ok(_) => {

@@ -237,7 +237,9 @@ fn a_missing_object_is_accepted_with_a_warning_and_fails_like_a_kubelet() {
         plan: &plan,
         released: &Released::default(),
     };
-    let error = env::resolve(&objects, &plan.containers[0], &env::Runtime::default()).expect_err("missing");
+    let no_file = |_: &str, _: &str| Err("absent".to_owned());
+    let error = env::resolve(&objects, &plan.containers[0], &env::Runtime::default(), &no_file);
+    let error = error.expect_err("missing");
     assert_eq!(error, "secret \"s\" not found");
 }
 

@@ -1,7 +1,7 @@
 //! Bundles that ask for released secrets: what they become, and one case for each mistake.
 
 use manifest_sync::data::{Content, Objects, Released};
-use manifest_sync::plan::{ObjectRef, Plan, VolumeSource};
+use manifest_sync::plan::{ObjectRef, Plan, Projection, VolumeSource};
 use manifest_sync::secret_class::SecretObjectPlan;
 use manifest_sync::trust::key::PublicKey;
 use manifest_sync::{env, pem, volume};
@@ -148,9 +148,15 @@ fn released_secrets_are_found_like_those_of_the_bundle() {
             plan: &plan,
             released,
         };
-        let reference = ObjectRef::Secret("db".to_owned());
-        let files = volume::payload(&objects, &reference, &[], 0o600, false);
-        let variables = env::resolve(&objects, &plan.containers[0], &env::Runtime::default());
+        let reference = Projection::Object {
+            source: ObjectRef::Secret("db".to_owned()),
+            items: Vec::new(),
+            optional: false,
+        };
+        let runtime = env::Runtime::default();
+        let files = volume::payload(&objects, &runtime, &[reference], 0o600);
+        let no_file = |_: &str, _: &str| Err("absent".to_owned());
+        let variables = env::resolve(&objects, &plan.containers[0], &runtime, &no_file);
         (variables, files)
     };
     let (variables, files) = resolve(&released);

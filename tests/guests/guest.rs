@@ -1,6 +1,7 @@
 //! The program inside the containers of the end-to-end tests: one binary that misbehaves on demand. It needs nothing
 //! but the kernel, so its image is one file.
 
+mod steps;
 mod turn;
 
 use std::io::{Read, Write};
@@ -12,6 +13,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
+        ["do", steps @ ..] => steps::perform(steps),
         ["exit", code] => std::process::exit(code.parse().expect("a code")),
         ["say", text] => println!("{text}"),
         ["sleep"] => forever(),

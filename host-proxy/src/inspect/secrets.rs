@@ -1,6 +1,6 @@
 //! Which secrets a bundle asks for, and where each of them goes: what somebody wants to know before they sign it.
 
-use manifest_sync::plan::{ContainerPlan, EnvValue, ObjectRef, Plan, VolumeSource};
+use manifest_sync::plan::{ContainerPlan, EnvValue, ObjectRef, Plan, Projection, SubPath, VolumeSource};
 use manifest_sync::secret_class::{SecretClassPlan, SyncedSecretPlan};
 use manifest_sync::trust::key::PublicKey;
 use serde::Serialize;
@@ -118,17 +118,24 @@ fn uses(plan: &Plan, name: &str, class: &SecretClassPlan, container: &ContainerP
                 let all = class.objects.iter();
                 // A subPath is a file, or a directory with some.
                 let chosen = all.filter(|object| match &mount.sub_path {
-                    Some(path) => beneath(&object.file, path),
-                    None => true,
+                    Some(SubPath::Literal(path)) => beneath(&object.file, path),
+                    // Which part it is depends on variables: all is what it may be.
+                    Some(SubPath::Expression(_)) | None => true,
                 });
                 chosen.map(|object| object.name.clone()).collect()
             }
-            Some(VolumeSource::Object { source, items, .. }) => match synced(source) {
-                Some(secret) => names(class, secret, |key| {
-                    items.is_empty() || items.iter().any(|item| item.key == key)
-                }),
-                None => continue,
-            },
+            Some(VolumeSource::Files { sources, .. }) => sources
+                .iter()
+                .filter_map(|projection| match projection {
+                    Projection::Object { source, items, .. } => Some((synced(source)?, items)),
+                    Projection::Facts(_) => None,
+                })
+                .flat_map(|(secret, items)| {
+                    names(class, secret, |key| {
+                        items.is_empty() || items.iter().any(|item| item.key == key)
+                    })
+                })
+                .collect(),
             _ => continue,
         };
         ways.push((mount.path.clone(), objects));

@@ -15,7 +15,9 @@ use nix::sys::stat::{Mode, mkdirat};
 
 use super::device;
 use super::report::{Failure, Stage, StageExt as _};
-use super::spec::{BindSpec, RootSpec};
+use super::spec::{Access, BindSpec, Propagation, RootSpec};
+use crate::beneath::Beneath;
+use crate::sys;
 
 /// K-420: hidden paths.
 const MASKED: [&str; 12] = [
@@ -52,13 +54,15 @@ pub(super) struct Root(OwnedFd);
 
 /// Makes the root and enters it.
 pub(super) fn enter(spec: &RootSpec, mounts: &[BindSpec]) -> Result<(), Failure> {
+    // While their propagation is still that of PID 1's namespace.
+    let sources = mounts.iter().map(source).collect::<Result<Vec<_>, _>>()?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).at(Stage::Root, "private mounts")?;
     let merged = overlay(spec)?;
     let root = Root(open_directory(Path::new(&merged)).at(Stage::Root, "open")?);
     system_mounts(&root, &spec.shm)?;
-    for bind in mounts {
-        bind_mount(&root, bind)?;
+    for (bind, source) in mounts.iter().zip(&sources) {
+        put(&root, bind, source).at(Stage::Mount, &bind.target)?;
     }
     pivot(&root, spec.read_only)
 }
@@ -183,44 +187,44 @@ fn remount_read_only(target: &OwnedFd, flags: MsFlags) -> io::Result<()> {
     Ok(())
 }
 
-/// A volume or managed file.
-fn bind_mount(root: &Root, bind: &BindSpec) -> Result<(), Failure> {
-    let at = |result: io::Result<()>| result.at(Stage::Mount, &bind.target);
-    at((|| {
-        let source = open_source(bind)?;
-        let directory = File::from(source.try_clone()?).metadata()?.is_dir();
-        let relative = relative(&bind.target);
-        let target = if directory {
-            root.directory(&relative)?
-        } else {
-            root.file(&relative)?
-        };
-        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+/// A volume or managed file, as a mount that is nowhere yet. A container may have placed links in a volume (K-399).
+fn source(bind: &BindSpec) -> Result<OwnedFd, Failure> {
+    let sub_path = Path::new(bind.sub_path.as_deref().unwrap_or_default());
+    Beneath::open(Path::new(&bind.source))
+        .and_then(|source| source.existing(sub_path))
+        .and_then(|source| sys::mount::take(&source))
+        .at(Stage::Mount, &bind.target)
+}
+
+/// Puts it where it belongs.
+fn put(root: &Root, bind: &BindSpec, source: &OwnedFd) -> io::Result<()> {
+    let target = relative(&bind.target);
+    let target = if File::from(source.try_clone()?).metadata()?.is_dir() {
+        root.directory(&target)?
+    } else {
+        root.file(&target)?
+    };
+    sys::mount::put(source, &target)?;
+    let propagation = match bind.propagation {
+        Propagation::Private => Some(MsFlags::MS_PRIVATE),
+        Propagation::Slave => Some(MsFlags::MS_SLAVE),
+        // It is what it was taken from.
+        Propagation::Shared => None,
+    };
+    if let Some(kind) = propagation {
+        let flags = MsFlags::MS_REC | kind;
         mount(
-            Some(proc_path(&source).as_str()),
-            proc_path(&target).as_str(),
+            None::<&str>,
+            proc_path(source).as_str(),
             None::<&str>,
             flags,
             None::<&str>,
         )?;
-        if bind.read_only {
-            remount_read_only(&root.existing(&relative)?, MsFlags::MS_NODEV | MsFlags::MS_NOSUID)?;
-        }
-        Ok(())
-    })())
-}
-
-/// The source, with `subPath` resolved inside it: a container may have placed symlinks there (K-399).
-fn open_source(bind: &BindSpec) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let source = open(bind.source.as_str(), flags, Mode::empty())?;
-    let Some(sub_path) = &bind.sub_path else {
-        return Ok(source);
-    };
-    let root = Root(source);
-    match root.existing(sub_path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => root.directory(sub_path),
-        other => other,
+    }
+    match bind.access {
+        Access::ReadWrite => Ok(()),
+        Access::ReadOnly => remount_read_only(source, MsFlags::MS_NODEV | MsFlags::MS_NOSUID),
+        Access::RecursiveReadOnly => sys::mount::make_read_only(source),
     }
 }
 

@@ -79,12 +79,36 @@ pub(crate) struct RootSpec {
 pub(crate) struct BindSpec {
     /// Absolute path in PID 1's root.
     pub(crate) source: String,
-    /// Path beneath `source`, resolved without leaving it; made as a directory when missing (K-399).
+    /// Path beneath `source`, resolved without leaving it; PID 1 has seen to it that something is there (K-399).
     pub(crate) sub_path: Option<String>,
     /// Absolute path in the container, resolved inside its root; made when missing.
     pub(crate) target: String,
-    /// Read-only.
-    pub(crate) read_only: bool,
+    /// Who may write.
+    pub(crate) access: Access,
+    /// Which mounts are seen on the other side.
+    pub(crate) propagation: Propagation,
+}
+
+/// Who may write through a mount (K-397).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Access {
+    /// Whom the files let.
+    ReadWrite,
+    /// Nobody.
+    ReadOnly,
+    /// Nobody, and nobody through the mounts beneath it.
+    RecursiveReadOnly,
+}
+
+/// mount_namespaces(7), K-398.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Propagation {
+    /// None at all.
+    Private,
+    /// Those made outside are seen inside.
+    Slave,
+    /// In both directions.
+    Shared,
 }
 
 /// Identity of the process.

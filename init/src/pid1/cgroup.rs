@@ -17,6 +17,7 @@ use cloister_init::resources::{self, CgroupFile};
 use manifest_sync::plan::{ContainerPlan, Plan};
 use nix::mount::{MsFlags, mount};
 
+use super::capacity;
 use crate::sys;
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -59,7 +60,9 @@ impl Cgroups {
         fs::create_dir(SYSTEM)?;
         // PID 1 never dies for want of memory: the machine would end with it.
         sys::proc::set_oom_score_adj(-1000)?;
-        Ok(Self { capacity: memory()? })
+        Ok(Self {
+            capacity: capacity::memory()?,
+        })
     }
 
     /// Makes the Pod's cgroup.
@@ -218,15 +221,6 @@ fn oom_kills(events: &str) -> u64 {
 fn number(path: &str) -> io::Result<u64> {
     let text = fs::read_to_string(path)?;
     text.trim().parse().map_err(io::Error::other)
-}
-
-/// `MemTotal` of proc_meminfo(5), bytes.
-fn memory() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kib.map(|kib| kib * 1024)
-        .ok_or_else(|| io::Error::other("/proc/meminfo has no MemTotal"))
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! From plan and image to the resolved description that `child` receives. Pure, but for the files it names.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use cloister_init::supervisor::event::SpawnError;
 use manifest_sync::data::{Objects, Released};
-use manifest_sync::env;
-use manifest_sync::plan::{ContainerPlan, MountPlan, Plan, VolumeSource};
+use manifest_sync::plan::{self, ContainerPlan, MountPlan, Plan, SubPath, VolumeSource};
+use manifest_sync::{env, env_file};
 
 use super::layout;
+use crate::beneath::Beneath;
 use crate::child::capability;
-use crate::child::spec::{BindSpec, ChildSpec, RootSpec, UserSpec};
+use crate::child::spec::{Access, BindSpec, ChildSpec, Propagation, RootSpec, UserSpec};
 use crate::unpack::message::{Image, Owners};
 
 /// PATH of a container whose image sets none (K-351).
@@ -41,16 +43,20 @@ pub(crate) struct Placement {
     pub(crate) oom_score_adj: Option<i32>,
 }
 
-/// The description of one instance, or why there is none (`CreateContainerConfigError`).
+/// The description of one instance, or why there is none.
 pub(crate) fn describe(
     plan: &Plan,
     container: &ContainerPlan,
     image: &Image,
     around: &Surroundings<'_>,
-) -> Result<ChildSpec, String> {
+) -> Result<ChildSpec, (SpawnError, String)> {
+    let config = |message| (SpawnError::Config, message);
     let released = around.released;
-    let variables = env::resolve(&Objects { plan, released }, container, around.runtime)?;
-    let argv = env::process_argv(container, &image.entrypoint, &image.cmd, &variables)?;
+    let variables =
+        env::resolve(&Objects { plan, released }, container, around.runtime, &read_file).map_err(config)?;
+    // K-341.
+    let argv = env::process_argv(container, &image.entrypoint, &image.cmd, &variables)
+        .map_err(|message| (SpawnError::Create, message))?;
     let security = &container.security;
     let instance = layout::instance(&container.name, around.attempt);
     let text = |name: &str| instance.join(name).to_string_lossy().into_owned();
@@ -67,7 +73,7 @@ pub(crate) fn describe(
             shm: layout::SHM.to_owned(),
         }),
         join: None,
-        mounts: mounts(plan, container, &instance.to_string_lossy()),
+        mounts: mounts(plan, container, &instance.to_string_lossy(), &variables).map_err(config)?,
         argv,
         env: environment(&plan.hostname, &image.env, variables),
         cwd: container
@@ -81,7 +87,7 @@ pub(crate) fn describe(
             run_as_non_root: security.run_as_non_root,
             supplemental_groups: security.supplemental_groups.clone(),
         },
-        capabilities: capability::effective(&security.add, &security.drop)?,
+        capabilities: capability::effective(&security.add, &security.drop).map_err(config)?,
         no_new_privileges: security.no_new_privileges,
         umask: 0o022,
         rlimits: vec![
@@ -104,12 +110,26 @@ pub(crate) const MANAGED_FILES: [(&str, &str); 3] = [
 /// Name of an instance's termination log.
 pub(crate) const TERMINATION_LOG: &str = "termination-log";
 
-fn mounts(plan: &Plan, container: &ContainerPlan, instance: &str) -> Vec<BindSpec> {
+/// Of a volume, which containers write to: nothing of what they do there may lead us elsewhere.
+fn read_file(volume: &str, path: &str) -> Result<Vec<u8>, String> {
+    let volume = Beneath::open(&layout::volume(volume)).map(Beneath::within_mount);
+    volume
+        .and_then(|volume| volume.read(Path::new(path), env_file::MAX_BYTES))
+        .map_err(|error| error.to_string())
+}
+
+fn mounts(
+    plan: &Plan,
+    container: &ContainerPlan,
+    instance: &str,
+    variables: &BTreeMap<String, String>,
+) -> Result<Vec<BindSpec>, String> {
     let own = |name: &str, target: &str| BindSpec {
         source: format!("{instance}/{name}"),
         sub_path: None,
         target: target.to_owned(),
-        read_only: false,
+        access: Access::ReadWrite,
+        propagation: Propagation::Private,
     };
     let mounted = |path: &str| container.mounts.iter().any(|mount| mount.path == path);
     let mut all: Vec<BindSpec> = MANAGED_FILES
@@ -118,19 +138,21 @@ fn mounts(plan: &Plan, container: &ContainerPlan, instance: &str) -> Vec<BindSpe
         .filter(|(_, target)| !mounted(target))
         .map(|(name, target)| own(name, target))
         .collect();
-    all.extend(
-        container
-            .mounts
-            .iter()
-            .map(|mount| volume_mount(plan, &container.name, mount)),
-    );
+    for mount in &container.mounts {
+        all.push(volume_mount(plan, &container.name, mount, variables)?);
+    }
     all.push(own(TERMINATION_LOG, &container.termination_message_path));
     // K-396: parents before what is inside them.
     all.sort_by_key(|mount| mount.target.split('/').filter(|part| !part.is_empty()).count());
-    all
+    Ok(all)
 }
 
-fn volume_mount(plan: &Plan, container: &str, mount: &MountPlan) -> BindSpec {
+fn volume_mount(
+    plan: &Plan,
+    container: &str,
+    mount: &MountPlan,
+    variables: &BTreeMap<String, String>,
+) -> Result<BindSpec, String> {
     let volume = plan.volumes.iter().find(|volume| volume.name == mount.volume);
     let source = volume.map(|volume| &volume.source);
     let path = match source {
@@ -138,12 +160,40 @@ fn volume_mount(plan: &Plan, container: &str, mount: &MountPlan) -> BindSpec {
         _ => layout::volume(&mount.volume),
     };
     let writable = matches!(source, Some(VolumeSource::EmptyDir { .. }));
-    BindSpec {
-        source: path.to_string_lossy().into_owned(),
-        sub_path: mount.sub_path.clone(),
-        target: mount.path.clone(),
-        read_only: mount.read_only || !writable,
+    let sub_path = match &mount.sub_path {
+        None => None,
+        Some(SubPath::Literal(path)) => Some(path.clone()),
+        Some(SubPath::Expression(expression)) => {
+            Some(env::sub_path(expression, variables)?).filter(|path| !path.is_empty())
+        }
+    };
+    if let Some(sub_path) = &sub_path {
+        let volume = Beneath::open(&path).map(Beneath::within_mount);
+        let prepared = volume.and_then(|volume| volume.existing_or_directory(Path::new(sub_path)));
+        if let Err(error) = prepared {
+            log::warn!("subPath {sub_path} of volume {}: {error}", mount.volume);
+            return Err(format!(
+                "failed to prepare subPath for volumeMount \"{}\" of container \"{container}\"",
+                mount.volume
+            ));
+        }
     }
+    Ok(BindSpec {
+        source: path.to_string_lossy().into_owned(),
+        sub_path,
+        target: mount.path.clone(),
+        access: match mount.access {
+            plan::Access::RecursiveReadOnly => Access::RecursiveReadOnly,
+            // K-386: whatever the mount says.
+            plan::Access::ReadWrite if writable => Access::ReadWrite,
+            plan::Access::ReadWrite | plan::Access::ReadOnly => Access::ReadOnly,
+        },
+        propagation: match mount.propagation {
+            plan::Propagation::None => Propagation::Private,
+            plan::Propagation::HostToContainer => Propagation::Slave,
+            plan::Propagation::Bidirectional => Propagation::Shared,
+        },
+    })
 }
 
 /// K-351: default PATH, the image's variables, HOSTNAME, then the Pod's.

@@ -27,6 +27,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc::{self, Sender};
 
 use super::boot::Booted;
+use super::capacity;
 use super::cgroup::{self, Cgroups};
 use super::command::Commands;
 use super::control::{self, Connections};
@@ -238,6 +239,7 @@ impl Pid1 {
                 host_ip: POD_IP.to_owned(),
                 node_name: "enclave".to_owned(),
                 uid,
+                capacity: capacity::of_this_machine(),
             },
             boot_id,
             owners: booted.owners,

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use nix::mount::{MsFlags, mount};
+
 /// Unpacked layers, one directory each, shared by all containers.
 pub(crate) const STORE: &str = "/run/cloister/store";
 /// Images that came with the enclave image, bound here read-only.
@@ -20,7 +22,7 @@ const ATTESTATION: &str = "/run/cloister/attestation";
 /// Creates the directories. What is bound into a container is reached there, whoever may pass here; so what only containers
 /// may have (secrets, their sockets) is out of reach of base services, which share this root and have users of their own.
 pub(crate) fn create() -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    use std::os::unix::fs::DirBuilderExt;
     for (path, mode) in [
         (STORE, 0o755),
         (CONTAINERS, 0o755),
@@ -32,8 +34,21 @@ pub(crate) fn create() -> io::Result<()> {
             .mode(mode)
             .create(path)?;
     }
+    // K-398: what is mounted in a volume is seen by the containers that ask for that; each decides for itself.
+    let none = None::<&str>;
+    mount(Some(VOLUMES), VOLUMES, none, MsFlags::MS_BIND, none)?;
+    mount(none, VOLUMES, none, MsFlags::MS_SHARED, none)?;
+    // K-403.
     std::fs::DirBuilder::new().recursive(true).create(SHM)?;
-    std::fs::set_permissions(SHM, std::fs::Permissions::from_mode(0o1777))
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(
+        Some("shm"),
+        SHM,
+        Some("tmpfs"),
+        flags,
+        Some("mode=1777,size=65536k"),
+    )?;
+    Ok(())
 }
 
 /// Directory of one instance of a container.

@@ -1,8 +1,10 @@
 //! PID 1: boots, then runs one loop on one thread. Sources become [`input::Input`]s, one task owns all state,
 //! effects go through one `perform`. It parses control frames and its own children's reports, nothing else.
 
+mod atomic_writer;
 mod attestation;
 mod boot;
+mod capacity;
 mod cgroup;
 mod command;
 mod container;

@@ -298,7 +298,7 @@ fn expanded(command: &[String], container: &ContainerPlan) -> Vec<String> {
         let variable = container.env.iter().rfind(|variable| variable.name == name)?;
         Some(match &variable.value {
             EnvValue::Literal(value) => value.clone(),
-            EnvValue::Key { .. } | EnvValue::Field(_) => String::new(),
+            EnvValue::Key { .. } | EnvValue::Fact(_) | EnvValue::File { .. } => String::new(),
         })
     };
     command.iter().map(|text| expand(text, lookup)).collect()

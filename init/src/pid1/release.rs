@@ -5,16 +5,14 @@ use std::os::fd::OwnedFd;
 
 use attest::Secret;
 use cloister_init::supervisor::event::Event;
-use manifest_sync::data::Objects;
 use manifest_sync::link::Stream;
-use manifest_sync::plan::{ObjectRef, VolumeSource};
+use manifest_sync::plan::VolumeSource;
 use manifest_sync::protocol::FromEnclave;
 use manifest_sync::status::EventType::{Normal, Warning};
-use manifest_sync::volume::payload;
 
 use super::event_loop::Pid1;
 use super::secrets::{Outcome, Secrets};
-use super::volume;
+use super::volume::{self, Refreshed};
 use crate::attestation::message::FromAttest;
 use crate::sys::fd;
 
@@ -131,33 +129,20 @@ impl Pid1 {
 
     /// Files that are mounted get the new values; variables get them at the next start of their container, as on a node.
     fn rotate(&mut self, class: &str) {
-        let Some(plan) = self.plan.clone() else { return };
-        for volume in &plan.volumes {
-            let files = match &volume.source {
-                VolumeSource::SecretProvider { class: its } if its == class => self.secrets.files(class),
-                VolumeSource::Object {
-                    source: source @ ObjectRef::Secret(name),
-                    items,
-                    default_mode,
-                    optional,
-                } if self.secrets.makes(class, name) => {
-                    let released = self.secrets.released();
-                    let objects = Objects {
-                        plan: &plan,
-                        released,
-                    };
-                    payload(&objects, source, items, *default_mode, *optional).ok()
-                }
-                _ => None,
-            };
-            let Some(files) = files else { continue };
-            if let Err(error) = volume::update(&volume.name, &files, plan.fs_group) {
-                let message = format!("cannot update volume {}: {error}", volume.name);
-                return self.emit(None, Warning, "MountRotationFailed", &message);
-            }
+        if let Some((volume, error)) = self.refresh_volumes().failed.pop() {
+            let message = format!("cannot update volume {volume}: {error}");
+            return self.emit(None, Warning, "MountRotationFailed", &message);
         }
         let message = format!("successfully rotated the secrets of class {class}");
         self.emit(None, Normal, "MountRotationComplete", &message);
+    }
+
+    /// Mounted files follow the objects of the plan and what has been released.
+    pub(super) fn refresh_volumes(&self) -> Refreshed {
+        let Some(plan) = self.plan.clone() else {
+            return Refreshed::default();
+        };
+        volume::refresh(&self.ingredients(&plan))
     }
 
     fn volumes_of(&self, class: &str) -> Vec<String> {

@@ -11,6 +11,7 @@ use cloister_init::supervisor::time::Time;
 use manifest_sync::data::{Content, Released};
 use manifest_sync::plan::Plan;
 use manifest_sync::secret_class::SecretClassPlan;
+use manifest_sync::volume::Files;
 
 /// K-390: pauses between tries to set a volume up.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -207,15 +208,9 @@ impl Secrets {
     }
 
     /// The files of a class: relative path → content and mode. `None` as long as it has no values.
-    pub(super) fn files(&self, class: &str) -> Option<BTreeMap<String, (Content, u32)>> {
+    pub(super) fn files(&self, class: &str) -> Option<Files> {
         let class = self.classes.get(class)?;
         Some(class.plan.files(class.values.as_ref()?))
-    }
-
-    /// Whether a class makes a Secret of this name.
-    pub(super) fn makes(&self, class: &str, secret: &str) -> bool {
-        let class = self.classes.get(class);
-        class.is_some_and(|class| class.plan.secrets.iter().any(|made| made.name == secret))
     }
 
     /// The Secrets that classes make of their values.

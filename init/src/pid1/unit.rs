@@ -7,7 +7,7 @@ use cloister_init::supervisor::event::{Event, ExitStatus, Pid, SpawnError};
 use cloister_init::supervisor::unit::UnitId;
 use manifest_sync::data::Objects;
 use manifest_sync::log_record::LogStream;
-use manifest_sync::plan::ContainerPlan;
+use manifest_sync::plan::{ContainerPlan, Plan};
 use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::signal;
 use manifest_sync::status::EventType::Warning;
@@ -16,6 +16,7 @@ use super::event_loop::{Child, POD_IP, Pid1};
 use super::log_pipe::LogPipe;
 use super::process::Outputs;
 use super::service::NET;
+use super::volume::Ingredients;
 use super::{cgroup, container, layout, managed_file, probe, process, volume};
 use crate::sys::spawn::Namespaces;
 use crate::sys::{fd, kill, reap};
@@ -226,11 +227,7 @@ impl Pid1 {
             .get(&container.image_digest)
             .ok_or((SpawnError::Create, "image is not unpacked".to_owned()))?;
         let released = self.secrets.released();
-        let objects = Objects {
-            plan: &plan,
-            released,
-        };
-        volume::set_up(&objects, &self.secrets).map_err(|error| (SpawnError::Volume, error.0))?;
+        volume::set_up(&self.ingredients(&plan)).map_err(|message| (SpawnError::Volume, message))?;
         let placement = match &self.cgroups {
             None => container::Placement::default(),
             Some(cgroups) => container::Placement {
@@ -245,8 +242,7 @@ impl Pid1 {
             attempt,
             placement,
         };
-        let spec = container::describe(&plan, container, image, &around)
-            .map_err(|message| (SpawnError::Config, message))?;
+        let spec = container::describe(&plan, container, image, &around)?;
         let files = [
             managed_file::hosts(&plan, POD_IP),
             format!("{}\n", plan.hostname),
@@ -285,6 +281,18 @@ impl Pid1 {
                 spawned,
             },
         ))
+    }
+
+    /// What volumes are made of.
+    pub(super) fn ingredients<'a>(&'a self, plan: &'a Plan) -> Ingredients<'a> {
+        Ingredients {
+            objects: Objects {
+                plan,
+                released: self.secrets.released(),
+            },
+            runtime: &self.runtime,
+            secrets: &self.secrets,
+        }
     }
 
     pub(super) fn adopt(&mut self, started: process::Started, mut child: Child) -> Pid {

@@ -10,6 +10,7 @@ pub(crate) mod join;
 pub(crate) mod kill;
 pub(crate) mod loopback;
 pub(crate) mod module;
+pub(crate) mod mount;
 pub(crate) mod power;
 pub(crate) mod proc;
 pub(crate) mod reap;

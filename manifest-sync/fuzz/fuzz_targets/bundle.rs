@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use libfuzzer_sys::fuzz_target;
 use manifest_sync::data::{Content, Objects, Released};
 use manifest_sync::frame::MAX_FRAME_BYTES;
-use manifest_sync::plan::{Plan, VolumeSource};
+use manifest_sync::plan::{Plan, SubPath, VolumeSource};
 use manifest_sync::protocol::{FromEnclave, enclave};
 use manifest_sync::reject::{Finding, Rejection};
 use manifest_sync::trust::TrustPolicy;
@@ -70,13 +70,11 @@ fn carry_out(plan: &Plan) {
     };
     for volume in &plan.volumes {
         match &volume.source {
-            VolumeSource::Object {
-                source,
-                items,
+            VolumeSource::Files {
+                sources,
                 default_mode,
-                optional,
             } => {
-                if let Ok(files) = volume::payload(&objects, source, items, *default_mode, *optional) {
+                if let Ok(files) = volume::payload(&objects, &env::Runtime::default(), sources, *default_mode) {
                     inside(files.keys());
                 }
             }
@@ -90,14 +88,21 @@ fn carry_out(plan: &Plan) {
         for mount in &container.mounts {
             assert!(plan.volumes.iter().any(|volume| volume.name == mount.volume));
             assert!(mount.path.starts_with('/'));
-            inside(mount.sub_path.iter());
+            if let Some(SubPath::Literal(path)) = &mount.sub_path {
+                inside([path].into_iter());
+            }
         }
-        let variables = env::resolve(&objects, container, &env::Runtime::default()).unwrap_or_default();
+        let variables = env::resolve(&objects, container, &env::Runtime::default(), &no_file).unwrap_or_default();
         for (name, value) in &variables {
             assert!(!name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'));
         }
         let _ = env::process_argv(container, &["/entrypoint".to_owned()], &[], &BTreeMap::new());
     }
+}
+
+/// There are no files.
+fn no_file(_volume: &str, _path: &str) -> Result<Vec<u8>, String> {
+    Err("absent".to_owned())
 }
 
 /// Paths beneath a directory.

@@ -12,6 +12,7 @@ mod probes;
 mod resources;
 mod restart;
 mod restart_all;
+mod script;
 mod security;
 mod sidecars;
 mod termination;

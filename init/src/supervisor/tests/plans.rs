@@ -100,6 +100,8 @@ pub(super) fn plan(policy: RestartPolicy, grace_seconds: u32, containers: Vec<Co
         host_aliases: Vec::new(),
         dns: DnsPlan::default(),
         fs_group: None,
+        service_account: "default".to_owned(),
+        node_name: None,
         config_maps: BTreeMap::new(),
         secrets: BTreeMap::new(),
         secret_classes: BTreeMap::new(),
