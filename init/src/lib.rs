@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod correlation;
+pub mod eviction;
 pub mod resize;
 pub mod resources;
 pub mod supervisor;

@@ -125,27 +125,6 @@ pub(crate) fn refuse(pod: &Node<'_>, plan: &Plan) {
     }
 }
 
-impl Plan {
-    /// Whether the objects of all volumes are there. Without them nothing of the Pod can start (K-279, K-390).
-    pub fn has_volume_objects(&self) -> bool {
-        let keys = |source: &ObjectRef| match source {
-            ObjectRef::ConfigMap(name) => self.config_maps.get(name).map(|map| data_keys(map).collect()),
-            ObjectRef::Secret(name) => secret_keys(self, name),
-        };
-        self.volumes.iter().all(|volume| match &volume.source {
-            VolumeSource::Object {
-                source,
-                items,
-                optional: false,
-                ..
-            } => keys(source).is_some_and(|keys: BTreeSet<&str>| {
-                items.iter().all(|item| keys.contains(item.key.as_str()))
-            }),
-            _ => true,
-        })
-    }
-}
-
 fn data_keys(data: &Data) -> impl Iterator<Item = &str> {
     data.data.keys().chain(data.binary.keys()).map(String::as_str)
 }

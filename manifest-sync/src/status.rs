@@ -180,7 +180,7 @@ pub struct ReportedMount {
     /// Whether it cannot be written to.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub read_only: bool,
-    /// Of a mount that cannot be written to: `Disabled`, since mounts beneath it are not touched.
+    /// Of a mount that cannot be written to: `Enabled` or `Disabled` (K-397).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub recursive_read_only: Option<String>,
 }

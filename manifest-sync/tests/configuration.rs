@@ -101,11 +101,11 @@ fn files(plan: &Plan, index: usize) -> Result<Vec<(String, u32, String)>, String
         .collect())
 }
 
-fn config_map(name: &str, data: Value) -> Value {
+fn config_map(name: &str, data: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
 }
 
-fn secret(name: &str, data: Value) -> Value {
+fn secret(name: &str, data: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
 }
 
@@ -113,7 +113,7 @@ fn field(path: &str) -> Value {
     json!({"name": "V", "valueFrom": {"fieldRef": {"fieldPath": path}}})
 }
 
-fn resource(reference: Value) -> Value {
+fn resource(reference: &Value) -> Value {
     json!({"name": "V", "valueFrom": {"resourceFieldRef": reference}})
 }
 
@@ -228,7 +228,7 @@ fn lc_200_variables_hold_numbers_of_resources() {
         (json!({"resource": "limits.hugepages-2Mi"}), &none, "0"),
     ] {
         assert_eq!(
-            value(&resource(reference.clone()), container, &json!({})),
+            value(&resource(&reference), container, &json!({})),
             want,
             "{reference}"
         );
@@ -266,7 +266,7 @@ fn lc_200_variables_hold_numbers_of_resources() {
             "no container is named `other`",
         ),
     ] {
-        let bytes = bundle(&json!({"env": [resource(reference)]}), &json!({}), &[]);
+        let bytes = bundle(&json!({"env": [resource(&reference)]}), &json!({}), &[]);
         refused(&bytes, &format!("{at}.{path}"), words);
     }
 }
@@ -327,7 +327,7 @@ fn missing_objects_and_keys_are_told_in_the_kubelets_words() {
         ),
     ] {
         let container = json!({"env": [{"name": "V", "valueFrom": source}]});
-        let objects = [config_map("c", json!({})), secret("s", json!({}))];
+        let objects = [config_map("c", &json!({})), secret("s", &json!({}))];
         let plan = accepted(&bundle(&container, &json!({}), &objects));
         assert_eq!(variables(&plan, "").expect_err("missing"), message);
     }
@@ -439,9 +439,9 @@ fn lc_229_one_volume_holds_files_of_all_sources() {
     ]);
     let spec = json!({"volumes": [{"name": "v", "projected": {"defaultMode": 0o600, "sources": sources}}]});
     let objects = [
-        secret("s", json!({"password": "hunter2", "name": "from the secret"})),
-        config_map("c", json!({"k": "kay", "other": "not listed"})),
-        config_map("later", json!({"password": "later"})),
+        secret("s", &json!({"password": "hunter2", "name": "from the secret"})),
+        config_map("c", &json!({"k": "kay", "other": "not listed"})),
+        config_map("later", &json!({"password": "later"})),
     ];
     let plan = accepted(&bundle(&json!({}), &spec, &objects));
     let wanted = [
@@ -479,7 +479,7 @@ fn lc_226_what_a_volume_lacks_is_told_in_the_kubelets_words() {
     ] {
         let mut volume = volume;
         volume["name"] = json!("v");
-        let objects = [config_map("c", json!({"k": "v"})), secret("s", json!({}))];
+        let objects = [config_map("c", &json!({"k": "v"})), secret("s", &json!({}))];
         let plan = accepted(&bundle(
             &json!({}),
             &json!({"volumes": [volume.clone()]}),
@@ -501,7 +501,7 @@ fn lc_301_paths_of_files_stay_in_their_volume() {
     let with = |path: &str| {
         let items = json!([{"key": "k", "path": path}]);
         let spec = json!({"volumes": [{"name": "v", "configMap": {"name": "c", "items": items}}]});
-        bundle(&json!({}), &spec, &[config_map("c", json!({"k": "v"}))])
+        bundle(&json!({}), &spec, &[config_map("c", &json!({"k": "v"}))])
     };
     for (path, clean) in [
         ("i/am/well/behaved.txt", "i/am/well/behaved.txt"),

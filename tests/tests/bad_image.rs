@@ -11,7 +11,7 @@ fn a_digest_that_the_host_does_not_have_is_a_pull_error_and_not_the_end() {
     let image = format!("gone@sha256:{}", "0".repeat(64));
     let spec = json!({"containers": [{"name": "app", "image": image}]});
     let mut up = Up::start(&product, &[pod(spec)], &[]);
-    let message = up.wait_waiting("app", "ErrImagePull");
+    let message = up.wait_waiting("app", "ImagePullBackOff");
     assert!(message.contains(&"0".repeat(64)), "{message}");
     assert_eq!(up.phase(), Some(Phase::Pending));
     up.signal(Signal::SIGTERM);
@@ -53,7 +53,7 @@ fn a_layer_with_one_flipped_bit_is_not_run() {
     let images = layout.path().to_str().expect("UTF-8");
     let spec = json!({"restartPolicy": "Never", "containers": [guest("app", &["say", "it ran"])]});
     let mut up = Up::start(&product, &[pod(spec)], &["--images", images]);
-    let message = up.wait_waiting("app", "ErrImagePull");
+    let message = up.wait_waiting("app", "ImagePullBackOff");
     assert!(message.contains("sha256:"), "{message}");
     up.signal(Signal::SIGTERM);
     assert_eq!(up.exit_code(), 0, "{}", up.stderr());
@@ -83,7 +83,7 @@ fn a_layer_that_climbs_out_is_not_run() {
     let spec = json!({"containers": [{"name": "app", "image": "climber", "command": ["/x"]}]});
     let images = layout.path().to_str().expect("UTF-8");
     let mut up = Up::start(&product, &[pod(spec)], &["--images", images]);
-    let message = up.wait_waiting("app", "ErrImagePull");
+    let message = up.wait_waiting("app", "ImagePullBackOff");
     assert!(message.contains("canary"), "the entry is not named: {message}");
     up.signal(Signal::SIGTERM);
     assert_eq!(up.exit_code(), 0, "{}", up.stderr());

@@ -44,6 +44,7 @@ use super::process::ReportPipe;
 use super::secrets::Secrets;
 use super::security_module::Module;
 use super::service::{Services, Surroundings};
+use super::storage::Watch;
 use super::update::Release;
 use super::usage::Usage;
 use crate::child::spec::ChildSpec;
@@ -73,6 +74,8 @@ pub(super) struct Pid1 {
     /// The security module, until a bundle has been measured.
     pub(super) module: Option<Module>,
     pub(super) secrets: Secrets,
+    /// Once the volumes are there.
+    pub(super) storage: Option<Watch>,
     pub(super) children: BTreeMap<Pid, Child>,
     pub(super) services: Services,
     pub(super) images: Images,
@@ -243,6 +246,7 @@ impl Pid1 {
             },
             boot_id,
             owners: booted.owners,
+            storage: None,
             children: BTreeMap::new(),
             services: Services::new(
                 &booted.config,
@@ -287,6 +291,7 @@ impl Pid1 {
             .into_iter()
             .chain(own)
             .chain(self.secrets.deadline())
+            .chain(self.storage.as_ref().map(Watch::deadline))
             .min()
             .unwrap_or(Time::from_millis(NEVER_MS))
     }
@@ -316,6 +321,7 @@ impl Pid1 {
             Input::Tick => {
                 self.step(Event::Tick);
                 self.advance_secrets();
+                self.watch_storage();
             }
             Input::Connection(header, stream) => self.connected(header, stream),
             Input::ConnectionRefused => self.refused += 1,
@@ -368,6 +374,7 @@ impl Pid1 {
     pub(super) fn perform(&mut self, action: Action) -> Vec<Event> {
         match action {
             Action::PullImage(unit) => self.pull(unit),
+            Action::SetUpVolumes => vec![self.set_up_volumes()],
             Action::Spawn { unit, attempt } => vec![self.spawn(unit, attempt)],
             Action::Terminate(pid) => {
                 kill::signal(pid, self.stop_signal(pid));

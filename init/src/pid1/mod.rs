@@ -32,6 +32,7 @@ mod release;
 mod secrets;
 mod security_module;
 mod service;
+mod storage;
 mod unit;
 mod update;
 mod usage;

@@ -16,6 +16,7 @@ use super::event_loop::{Child, POD_IP, Pid1};
 use super::log_pipe::LogPipe;
 use super::process::Outputs;
 use super::service::NET;
+use super::storage::Watch;
 use super::volume::Ingredients;
 use super::{cgroup, container, layout, managed_file, probe, process, volume};
 use crate::sys::spawn::Namespaces;
@@ -227,7 +228,6 @@ impl Pid1 {
             .get(&container.image_digest)
             .ok_or((SpawnError::Create, "image is not unpacked".to_owned()))?;
         let released = self.secrets.released();
-        volume::set_up(&self.ingredients(&plan)).map_err(|message| (SpawnError::Volume, message))?;
         let placement = match &self.cgroups {
             None => container::Placement::default(),
             Some(cgroups) => container::Placement {
@@ -281,6 +281,18 @@ impl Pid1 {
                 spawned,
             },
         ))
+    }
+
+    /// K-380: made once. Their use is watched from then on.
+    pub(super) fn set_up_volumes(&mut self) -> Event {
+        let Some(plan) = self.plan.clone() else {
+            return Event::VolumesSetUp(Err("no Pod".to_owned()));
+        };
+        let result = volume::set_up(&self.ingredients(&plan));
+        if result.is_ok() {
+            self.storage = Watch::begin(&plan, self.now());
+        }
+        Event::VolumesSetUp(result)
     }
 
     /// What volumes are made of.

@@ -10,6 +10,8 @@ use super::unit::UnitId;
 pub enum Action {
     /// Make the image of this container available; answered by `ImageReady` or `ImageFailed`.
     PullImage(UnitId),
+    /// Make the Pod's volumes; answered by `VolumesSetUp`, before any other event.
+    SetUpVolumes,
     /// Start the process; answered by `Spawned` or `SpawnFailed`, before any other event.
     Spawn {
         /// Which unit.

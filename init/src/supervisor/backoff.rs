@@ -80,11 +80,6 @@ impl Doubling {
     pub(super) fn reset(&mut self) {
         self.next = self.initial;
     }
-
-    /// Whether it has not failed since the last success.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.next == self.initial
-    }
 }
 
 #[cfg(test)]
@@ -133,7 +128,6 @@ mod tests {
         let mut backoff = Doubling::new(Duration::from_secs(10), Duration::from_secs(30));
         let delays: Vec<u64> = (0..4).map(|_| backoff.next().as_secs()).collect();
         assert_eq!(delays, [10, 20, 30, 30]);
-        assert!(!backoff.is_fresh());
         backoff.reset();
         assert_eq!(backoff.next().as_secs(), 10);
     }

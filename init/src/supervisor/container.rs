@@ -25,8 +25,9 @@ use super::{Output, probing};
 const CONFIG_RETRY: Duration = Duration::from_secs(10);
 /// K-200.
 pub(super) const PULL: Doubling = Doubling::new(Duration::from_secs(10), Duration::from_secs(300));
-/// K-390.
-const MOUNT: Doubling = Doubling::new(Duration::from_millis(500), Duration::from_secs(122));
+/// How long a failed pull shows before the back-off does: a kubelet looks at the Pod again when the runtime reports that
+/// it has changed (K-003).
+const PULL_ERROR: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Container {
@@ -62,7 +63,6 @@ pub(super) struct Container {
     pub(super) previous: Option<Termination>,
     pub(super) crash_loop: CrashLoop,
     pub(super) pull: Doubling,
-    mount: Doubling,
     pub(super) probes: Vec<Worker>,
     pub(super) hooks: Hooks,
 }
@@ -150,7 +150,6 @@ impl Container {
             previous: None,
             crash_loop: CrashLoop::new(restart_cap),
             pull: PULL,
-            mount: MOUNT,
             probes: probing::workers(&container.probes, now),
             hooks: container.hooks.clone(),
         }
@@ -283,48 +282,48 @@ impl Container {
         }
     }
 
-    /// K-200, K-513, K-514.
+    /// K-200, K-513.
     pub(super) fn image_failed(&mut self, error: &str, out: &mut Output<'_>) {
         if self.state != State::Pulling {
             return;
         }
-        if self.has_to_pull() {
-            return self.start_pull(out);
-        }
         let image = &self.definition.image;
-        let (reason, message) = if self.pull.is_fresh() {
-            ("ErrImagePull", error.to_owned())
-        } else {
-            (
-                "ImagePullBackOff",
-                format!("Back-off pulling image \"{image}\": {error}"),
-            )
-        };
         out.emit(
             self.unit,
             Warning,
             "Failed",
             format!("Failed to pull image \"{image}\": {error}"),
         );
-        if reason == "ImagePullBackOff" {
-            out.emit(
-                self.unit,
-                Normal,
-                "BackOff",
-                format!("Back-off pulling image \"{image}\""),
-            );
-        }
-        out.emit(self.unit, Warning, "Failed", format!("Error: {reason}"));
-        let until = out.now + self.pull.next();
+        out.emit(self.unit, Warning, "Failed", "Error: ErrImagePull".to_owned());
+        let again = out.now + self.pull.next();
+        self.state = State::Waiting {
+            until: out.now + PULL_ERROR,
+            next: Next::HoldPull(again),
+            reason: Reason::Because("ErrImagePull", error.to_owned()),
+        };
+    }
+
+    /// K-200, K-514: until then nothing is pulled.
+    fn hold_pull(&mut self, until: Time, out: &mut Output<'_>) {
+        let State::Waiting {
+            reason: Reason::Because(_, error),
+            ..
+        } = &self.state
+        else {
+            return;
+        };
+        let message = format!("Back-off pulling image \"{}\"", self.definition.image);
+        let reason = Reason::Because("ImagePullBackOff", format!("{message}: {error}"));
+        out.emit(self.unit, Normal, "BackOff", message);
+        out.emit(self.unit, Warning, "Failed", "Error: ImagePullBackOff".to_owned());
         self.state = State::Waiting {
             until,
             next: Next::Pull,
-            reason: Reason::Because(reason, message),
+            reason,
         };
     }
 
     pub(super) fn spawned(&mut self, pid: Pid, out: &mut Output<'_>) {
-        self.mount.reset();
         self.instances += 1;
         self.made_from = Some(self.definition.clone());
         self.retired = false;
@@ -351,30 +350,15 @@ impl Container {
         if self.state != State::Spawning {
             return;
         }
-        let (delay, reason) = match reason {
-            SpawnError::Volume => {
-                out.actions.push(Action::Emit {
-                    container: None,
-                    r#type: Warning,
-                    reason: "FailedMount",
-                    message: error.to_owned(),
-                });
-                (self.mount.next(), Reason::Creating)
-            }
-            SpawnError::Config | SpawnError::Create => {
-                out.emit(self.unit, Warning, "Failed", format!("Error: {error}"));
-                let reason = if reason == SpawnError::Config {
-                    "CreateContainerConfigError"
-                } else {
-                    "CreateContainerError"
-                };
-                (CONFIG_RETRY, Reason::Because(reason, error.to_owned()))
-            }
+        out.emit(self.unit, Warning, "Failed", format!("Error: {error}"));
+        let reason = match reason {
+            SpawnError::Config => "CreateContainerConfigError",
+            SpawnError::Create => "CreateContainerError",
         };
         self.state = State::Waiting {
-            until: out.now + delay,
+            until: out.now + CONFIG_RETRY,
             next: Next::Spawn,
-            reason,
+            reason: Reason::Because(reason, error.to_owned()),
         };
     }
 
@@ -583,6 +567,10 @@ impl Container {
         match &mut self.state {
             State::Pending if gate == Gate::Open => self.spawn_again(out),
             State::Waiting { until, next, .. } if *until <= out.now => match (gate, next) {
+                (_, Next::HoldPull(again)) => {
+                    let again = *again;
+                    self.hold_pull(again, out);
+                }
                 (Gate::Closed, _) => self.blocked = true,
                 (Gate::Open, Next::Pull) => self.start_pull(out),
                 (Gate::Open, Next::Spawn) => self.spawn(out),

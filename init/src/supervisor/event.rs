@@ -32,6 +32,13 @@ pub enum Event {
     Resized(Resized),
     /// Every secret that the Pod's volumes hold has been released: volumes can be set up (K-390).
     SecretsReady,
+    /// Answer to `SetUpVolumes`: all are there, or why one is not, in the kubelet's words.
+    VolumesSetUp(Result<(), String>),
+    /// The files of the Pod take more than they may (K-383, K-451): why it has to go, in the kubelet's words.
+    Evicted {
+        /// `status.message`.
+        message: String,
+    },
     /// Answer to `PullImage`: the image is unpacked.
     ImageReady {
         /// Whose image.
@@ -212,6 +219,4 @@ pub enum SpawnError {
     Config,
     /// `CreateContainerError`.
     Create,
-    /// A volume's object is absent: `FailedMount`, the container stays `ContainerCreating` (K-390).
-    Volume,
 }

@@ -29,6 +29,7 @@ mod condition;
 mod container;
 pub mod event;
 mod hook;
+mod message_share;
 mod phase;
 mod pod;
 mod probe;
@@ -44,6 +45,7 @@ pub mod time;
 mod timestamp;
 pub mod unit;
 mod update;
+mod volumes;
 
 use std::time::Duration;
 
@@ -191,7 +193,17 @@ impl Supervisor {
             }
             Event::SecretsReady => {
                 if let Some(pod) = &mut self.pod {
-                    pod.volumes_ready = true;
+                    pod.volumes.secrets_released(now);
+                }
+            }
+            Event::VolumesSetUp(result) => {
+                if let Some(pod) = &mut self.pod {
+                    pod.volumes.set_up(result, out);
+                }
+            }
+            Event::Evicted { message } => {
+                if let Some(pod) = &mut self.pod {
+                    pod.evict(message, out);
                 }
             }
             Event::ImageReady { unit, took, bytes } => {

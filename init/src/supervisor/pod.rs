@@ -5,6 +5,7 @@
 //! container has failed for good, when its deadline has come, or when it is stopped. Then everything gets its preStop and grace period at once, but
 //! the signals of sidecars wait for all that came after them in the start.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use manifest_sync::plan::Plan;
@@ -21,6 +22,7 @@ use super::state::End;
 use super::stopping::Turn;
 use super::time::Time;
 use super::unit::UnitId;
+use super::volumes::Volumes;
 
 #[derive(Debug)]
 pub(super) struct Pod {
@@ -39,24 +41,26 @@ pub(super) struct Pod {
     pub(super) resize: Resize,
     /// Of the resize that is tried again and again.
     pub(super) last_resize_error: Option<String>,
-    /// The Pod's volumes can be set up, which comes before everything else (K-390).
-    pub(super) volumes_ready: bool,
+    /// What comes before everything else.
+    pub(super) volumes: Volumes,
     /// The last init container has done its work, or a regular container has run.
     initialized: bool,
 }
 
 /// Why a Pod fails as a whole: `status.reason` and `status.message`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) reason: &'static str,
-    pub(super) message: &'static str,
+    pub(super) message: Cow<'static, str>,
 }
 
 /// K-323.
 const DEADLINE_EXCEEDED: Verdict = Verdict {
     reason: "DeadlineExceeded",
-    message: "Pod was active on the node longer than the specified deadline",
+    message: Cow::Borrowed("Pod was active on the node longer than the specified deadline"),
 };
+/// K-383: the grace period of containers whose Pod is evicted.
+const EVICTION_GRACE_SECONDS: u32 = 1;
 
 /// K-131: of a Pod that ends; so a preStop hook runs whatever the Pod says.
 const MINIMUM_GRACE_SECONDS: u32 = 1;
@@ -82,7 +86,7 @@ impl Pod {
             .map(|(unit, container)| Container::new(&plan, unit, container, uid, restart_cap, now))
             .collect();
         Self {
-            volumes_ready: plan.secret_classes.is_empty(),
+            volumes: Volumes::new(&plan, now),
             plan,
             accepted: now,
             containers,
@@ -149,7 +153,8 @@ impl Pod {
             .active_deadline()
             .into_iter()
             .chain(self.restart_all.deadline())
-            .chain(self.resize_deadline());
+            .chain(self.resize_deadline())
+            .chain(self.volumes_deadline());
         containers.chain(own).min()
     }
 
@@ -161,7 +166,7 @@ impl Pod {
 
     /// Exit code of what has failed for good. A Pod with a verdict has failed, whatever its containers ended with.
     pub(super) fn failure(&self) -> Option<i32> {
-        self.first_failure.or(self.verdict.map(|_| 1))
+        self.first_failure.or(self.verdict.as_ref().map(|_| 1))
     }
 
     /// K-274.
@@ -272,6 +277,28 @@ impl Pod {
         }
     }
 
+    /// K-383, K-535. A Pod that ends already has nothing to be evicted from.
+    pub(super) fn evict(&mut self, message: String, out: &mut Output<'_>) {
+        if self.life != Life::Running {
+            return;
+        }
+        out.actions.push(Action::Emit {
+            container: None,
+            r#type: EventType::Warning,
+            reason: "Evicted",
+            message: message.clone(),
+        });
+        self.verdict = Some(Verdict {
+            reason: "Evicted",
+            message: message.into(),
+        });
+        self.stop(EVICTION_GRACE_SECONDS, out);
+    }
+
+    fn volumes_deadline(&self) -> Option<Time> {
+        self.volumes.deadline().filter(|_| self.life == Life::Running)
+    }
+
     /// Does what is due, and what follows from what has happened.
     pub(super) fn advance(&mut self, services_ready: bool, out: &mut Output<'_>) {
         self.initialized |= self.start_is_over();
@@ -281,7 +308,7 @@ impl Pod {
                 container: None,
                 r#type: EventType::Normal,
                 reason: DEADLINE_EXCEEDED.reason,
-                message: DEADLINE_EXCEEDED.message.to_owned(),
+                message: DEADLINE_EXCEEDED.message.into_owned(),
             });
             self.stop(self.plan.grace_seconds, out);
         }
@@ -297,7 +324,10 @@ impl Pod {
             self.life = Life::Ended;
             self.finalise(out.now);
         }
-        let can_start = services_ready && self.volumes_ready;
+        if self.life == Life::Running {
+            self.volumes.advance(out);
+        }
+        let can_start = services_ready && self.volumes.are_ready();
         let turns: Vec<(Gate, Turn)> = (0..self.containers.len())
             .map(|index| (self.gate(index, can_start), self.turn(index)))
             .collect();

@@ -58,6 +58,8 @@ pub(super) enum Program {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     Pull,
+    /// To pull at this time; the failure has been shown for long enough before.
+    HoldPull(Time),
     Spawn,
     /// Start again after an exit.
     Again,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use manifest_sync::plan::{ContainerPlan, Plan};
+use manifest_sync::plan::{Access, ContainerPlan, Plan};
 use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::status::{
     Address, ContainerState, ContainerStatus, Phase, PodReport, PodStatus, ReportedMount, ReportedPort,
@@ -18,7 +18,7 @@ use super::state::{Live, Program, Reason, State, Termination};
 use super::time::Time;
 use super::timestamp::Clock;
 use super::unit::UnitId;
-use super::{Identity, amount};
+use super::{Identity, amount, message_share};
 
 /// Makes reports and remembers the last.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Publisher {
     pub(super) fn update(&mut self, pod: &Pod, identity: &Identity, services_ready: bool, now: Time) -> bool {
         let uid = pod.plan.uid.clone().unwrap_or_else(|| identity.uid.clone());
         let phase = self.phase(pod);
-        let verdict = pod.verdict.filter(|_| phase == Phase::Failed);
+        let verdict = pod.verdict.as_ref().filter(|_| phase == Phase::Failed);
         // K-083.
         let creating = if pod.inits().is_empty() {
             "ContainerCreating"
@@ -64,8 +64,10 @@ impl Publisher {
                 })
                 .collect()
         };
-        let init_container_statuses = statuses(pod.inits());
+        let mut init_container_statuses = statuses(pod.inits());
         let mut container_statuses = statuses(pod.regular());
+        let all = init_container_statuses.iter_mut().chain(&mut container_statuses);
+        message_share::cut(all, pod.containers().len());
         // K-300.
         container_statuses.sort_by(|a, b| a.name.cmp(&b.name));
         let conditions = self.conditions.list(pod, phase, services_ready, now, self.clock);
@@ -89,7 +91,7 @@ impl Publisher {
             status: PodStatus {
                 phase,
                 reason: verdict.map(|verdict| verdict.reason.to_owned()),
-                message: verdict.map(|verdict| verdict.message.to_owned()),
+                message: verdict.map(|verdict| verdict.message.to_string()),
                 start_time: self.timestamp(pod.accepted),
                 host_ip: identity.pod_ip.clone(),
                 host_ips: address(),
@@ -226,8 +228,12 @@ fn mounts(plan: &ContainerPlan) -> Vec<ReportedMount> {
     let mounts = plan.mounts.iter().map(|mount| ReportedMount {
         name: mount.volume.clone(),
         mount_path: mount.path.clone(),
-        read_only: mount.read_only,
-        recursive_read_only: mount.read_only.then(|| "Disabled".to_owned()),
+        read_only: mount.access != Access::ReadWrite,
+        recursive_read_only: match mount.access {
+            Access::ReadWrite => None,
+            Access::ReadOnly => Some("Disabled".to_owned()),
+            Access::RecursiveReadOnly => Some("Enabled".to_owned()),
+        },
     });
     mounts.collect()
 }

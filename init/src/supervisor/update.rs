@@ -51,6 +51,7 @@ impl Pod {
                 resized |= container.set_resources(planned.resources);
             }
         }
+        self.volumes.objects_changed(now);
         let uid = self.plan.uid.take();
         self.plan = plan;
         self.plan.uid = self.plan.uid.take().or(uid);
@@ -84,11 +85,14 @@ impl Container {
             self.pull = PULL;
         }
         if let State::Waiting { until, next, reason } = &mut self.state {
+            if changed && matches!(next, Next::HoldPull(_)) {
+                *next = Next::Pull;
+            }
             let again = match next {
                 Next::Pull | Next::Again => changed,
                 // What could not be created may be possible now.
                 Next::Spawn => true,
-                Next::AgainAtOnce => false,
+                Next::HoldPull(_) | Next::AgainAtOnce => false,
             };
             if again {
                 *until = now.min(*until);

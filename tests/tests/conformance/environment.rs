@@ -177,7 +177,7 @@ fn lc_192_almost_any_printable_name_reaches_the_program() {
 fn lc_193_a_variable_is_a_key_of_a_config_map() {
     let env =
         json!({"env": [{"name": "V", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "data-1"}}}]});
-    let map = config_map("c", json!({"data-1": "value-1"}));
+    let map = config_map("c", &json!({"data-1": "value-1"}));
     let Some(ended) = run_one(&["env V"], &env, &json!({}), &[map]) else {
         return;
     };
@@ -187,7 +187,7 @@ fn lc_193_a_variable_is_a_key_of_a_config_map() {
 #[test]
 fn lc_194_all_keys_of_a_config_map_are_variables() {
     let from = json!({"envFrom": [{"configMapRef": {"name": "c"}}, {"prefix": "p-", "configMapRef": {"name": "c"}}]});
-    let map = config_map("c", json!({"data-1": "value-1", "data_2": "$(data-1)"}));
+    let map = config_map("c", &json!({"data-1": "value-1", "data_2": "$(data-1)"}));
     let steps = ["env data-1", "env data_2", "env p-data-1", "env p-data_2"];
     let Some(ended) = run_one(&steps, &from, &json!({}), &[map]) else {
         return;
@@ -208,7 +208,7 @@ fn lc_196_secrets_are_variables_one_by_one_or_all() {
         "env": [{"name": "ONE", "valueFrom": {"secretKeyRef": {"name": "s", "key": "data-1"}}}],
         "envFrom": [{"secretRef": {"name": "s"}}, {"prefix": "p_", "secretRef": {"name": "s"}}],
     });
-    let object = secret("s", json!({"data-1": "value-1", "data-2": "value-2"}));
+    let object = secret("s", &json!({"data-1": "value-1", "data-2": "value-2"}));
     let steps = ["env ONE", "env data-2", "env p_data-1"];
     let Some(ended) = run_one(&steps, &fields, &json!({}), &[object]) else {
         return;
@@ -440,7 +440,7 @@ fn lc_209_the_order_of_construction_is_the_kubelets() {
             {"name": "D", "value": "$(D)-d2"},
         ],
     });
-    let map = config_map("c", json!({"A": "cm"}));
+    let map = config_map("c", &json!({"A": "cm"}));
     let Some(ended) = run_one(&["env A", "env B", "env C", "env D"], &fields, &json!({}), &[map]) else {
         return;
     };

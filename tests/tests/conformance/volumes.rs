@@ -122,7 +122,7 @@ fn lc_216_an_empty_dir_belongs_to_the_group_of_the_pod() {
 /// A ConfigMap and a Secret with the same keys.
 fn objects() -> [Value; 2] {
     let data = json!({"data-1": "value-1", "data-2": "value-2"});
-    [config_map("c", data.clone()), secret("s", data)]
+    [config_map("c", &data), secret("s", &data)]
 }
 
 /// The same volume as `configMap`, `secret`, and both projected.
@@ -525,17 +525,17 @@ fn lc_238_files_of_objects_cannot_be_written() {
 
 #[test]
 fn lc_236_a_read_only_mount_cannot_be_written() {
-    let mount = |path: &str, fields: Value| {
+    let mount = |path: &str, fields: &Value| {
         let mut mount = json!({"name": "v", "mountPath": path});
-        merge(&mut mount, &fields);
+        merge(&mut mount, fields);
         mount
     };
     let fields = json!({"volumeMounts": [
-        mount("/rw", json!({})),
-        mount("/ro", json!({"readOnly": true})),
-        mount("/disabled", json!({"readOnly": true, "recursiveReadOnly": "Disabled"})),
-        mount("/possible", json!({"readOnly": true, "recursiveReadOnly": "IfPossible"})),
-        mount("/enabled", json!({"readOnly": true, "recursiveReadOnly": "Enabled"})),
+        mount("/rw", &json!({})),
+        mount("/ro", &json!({"readOnly": true})),
+        mount("/disabled", &json!({"readOnly": true, "recursiveReadOnly": "Disabled"})),
+        mount("/possible", &json!({"readOnly": true, "recursiveReadOnly": "IfPossible"})),
+        mount("/enabled", &json!({"readOnly": true, "recursiveReadOnly": "Enabled"})),
     ]});
     let steps = [
         "write /rw/f x",
@@ -551,4 +551,63 @@ fn lc_236_a_read_only_mount_cannot_be_written() {
     for path in ["ro", "disabled", "possible", "enabled"] {
         ended.has(&format!("write /{path}/f x: ReadOnlyFilesystem"));
     }
+}
+
+#[test]
+fn lc_162_a_pod_without_its_volumes_is_scheduled_and_initialized() {
+    let mut spec = volume(&json!({"secret": {"secretName": "absent"}}));
+    spec["containers"] = json!([container("app", &[], &mounted(&json!({})))]);
+    let Some(up) = start(&spec, &[]) else { return };
+    up.wait_waiting("app", "ContainerCreating");
+    let conditions = up.report().expect("a report").status.conditions;
+    let of = |kind: &str| {
+        conditions
+            .iter()
+            .find(|one| one.r#type == kind)
+            .map(|one| one.status.as_str())
+    };
+    for (kind, status) in [
+        ("PodScheduled", "True"),
+        ("Initialized", "True"),
+        ("PodReadyToStartContainers", "False"),
+        ("ContainersReady", "False"),
+        ("Ready", "False"),
+    ] {
+        assert_eq!(of(kind), Some(status), "{kind}: {conditions:?}");
+    }
+}
+
+/// The message with which a Pod is evicted whose container does these steps.
+fn evicted(steps: &[&str], fields: &Value, spec: &Value) -> Option<String> {
+    let mut whole = json!({"restartPolicy": "Always", "containers": [container("app", steps, fields)]});
+    merge(&mut whole, spec);
+    let mut up = start(&whole, &[])?;
+    assert_eq!(up.exit_code(), 1, "{}", up.stderr());
+    let said = up.stderr();
+    let line = said.lines().find(|line| line.contains("Evicted"));
+    Some(line.unwrap_or_else(|| panic!("no eviction in {said}")).to_owned())
+}
+
+#[test]
+fn a_volume_that_exceeds_its_limit_evicts_its_pod() {
+    let spec = volume(&json!({"emptyDir": {"sizeLimit": "1Mi"}}));
+    let Some(line) = evicted(&["fill /v/much 2", "sleep"], &mounted(&json!({})), &spec) else {
+        return;
+    };
+    assert!(
+        line.contains("Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\"."),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_container_that_exceeds_its_storage_evicts_its_pod() {
+    let limits = json!({"resources": {"limits": {"ephemeral-storage": "1Mi"}}});
+    let Some(line) = evicted(&["fill /much 2", "sleep"], &limits, &json!({})) else {
+        return;
+    };
+    assert!(
+        line.contains("Pod ephemeral local storage usage exceeds the total limit of containers 1Mi."),
+        "{line}"
+    );
 }

@@ -191,7 +191,7 @@ fn image_is_refused(
             host.is_running("app")
                 && host
                     .waiting("target")
-                    .is_some_and(|(reason, _)| reason == "ErrImagePull")
+                    .is_some_and(|(reason, _)| reason == "ErrImagePull" || reason == "ImagePullBackOff")
         };
         let (enclave, host) = play(product, &target, attack, "the image to be refused", pulled);
         let (_, message) = host.waiting("target").expect("it waits");
@@ -380,7 +380,7 @@ fn a_blob_that_is_said_to_be_unavailable() {
             host.is_running("app")
                 && host
                     .waiting("target")
-                    .is_some_and(|(reason, _)| reason == "ErrImagePull")
+                    .is_some_and(|(reason, _)| reason == "ErrImagePull" || reason == "ImagePullBackOff")
         };
         let (enclave, host) = play(product, &target, attack, "the image to be refused", pulled);
         let (_, message) = host.waiting("target").expect("it waits");

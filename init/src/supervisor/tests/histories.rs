@@ -9,7 +9,7 @@ use manifest_sync::probe::Probes;
 use manifest_sync::status::{ContainerState, Phase};
 use proptest::prelude::*;
 
-use super::plans::{container, outcome, plan, probe};
+use super::plans::{container, outcome, plan, probe, scratch};
 use super::world::World;
 use crate::supervisor::event::{Event, ExitStatus, HookKind, Pid, ProbeKind, SpawnError};
 use crate::supervisor::unit::UnitId;
@@ -110,6 +110,7 @@ fn random_history(policies: &[u8], sidecars: &[bool], probed: &[u8], rules: &[u8
             world.answers.insert(format!("{}/{kind}", container.name), None);
         }
     }
+    pod.volumes.push(scratch());
     world.boot();
     world.step(Event::Accept(Box::new(pod)));
     let mut restarts: BTreeMap<String, u32> = BTreeMap::new();
@@ -126,13 +127,11 @@ fn random_history(policies: &[u8], sidecars: &[bool], probed: &[u8], rules: &[u8
             Move::Stop { grace } => world.step(Event::Stop {
                 grace_seconds: *grace,
             }),
-            Move::SpawnErrors { volume } => {
-                let reason = if *volume {
-                    SpawnError::Volume
-                } else {
-                    SpawnError::Config
-                };
-                world.spawn_errors.push((reason, "because".to_owned()));
+            Move::SpawnErrors { volume: true } => world.volume_errors.push("because".to_owned()),
+            Move::SpawnErrors { volume: false } => {
+                world
+                    .spawn_errors
+                    .push((SpawnError::Config, "because".to_owned()));
             }
             Move::ImageError(fails) => world.image_error = fails.then(|| "absent".to_owned()),
             Move::Probed {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use manifest_sync::digest::{BundleDigest, Digest};
 use manifest_sync::lifecycle::Hooks;
-use manifest_sync::plan::{ContainerPlan, DnsPlan, Plan, RestartPolicy, SecurityPlan};
+use manifest_sync::plan::{
+    ContainerPlan, DnsPlan, Medium, Plan, RestartPolicy, SecurityPlan, VolumePlan, VolumeSource,
+};
 use manifest_sync::probe::{ProbeHandler, ProbePlan, Probes};
 use manifest_sync::resize::ResizePlan;
 use manifest_sync::resources::ResourcesPlan;
@@ -77,6 +79,17 @@ pub(super) fn outcome(name: &str) -> ProbeOutcome {
         "failure" => ProbeOutcome::Failure("no".to_owned()),
         "error" => ProbeOutcome::Error("no such program".to_owned()),
         other => panic!("no outcome {other}"),
+    }
+}
+
+/// An emptyDir.
+pub(super) fn scratch() -> VolumePlan {
+    VolumePlan {
+        name: "scratch".to_owned(),
+        source: VolumeSource::EmptyDir {
+            medium: Medium::Default,
+            size_limit: None,
+        },
     }
 }
 

@@ -11,7 +11,7 @@ use manifest_sync::resize::OnResize;
 use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::status::ConditionStatus;
 
-use super::plans::{container, outcome, plan, probe, probe_kind};
+use super::plans::{container, outcome, plan, probe, probe_kind, scratch};
 use super::world::{World, supervisor};
 use crate::supervisor::event::{Event, ExitStatus, HookKind, ProbeKind, SpawnError};
 use crate::supervisor::time::Time;
@@ -83,6 +83,7 @@ fn parse_pod(settings: &[&str]) -> Plan {
                 pod.active_deadline_seconds = Some(seconds.parse().expect("seconds"));
             }
             Some(("gate", kind)) => pod.readiness_gates.push(kind.to_owned()),
+            None if *setting == "volume" => pod.volumes.push(scratch()),
             Some(("grace", seconds)) => pod.grace_seconds = seconds.parse().expect("seconds"),
             // `amount/app/memory=64` `resize/app/memory`: a limit, and that another needs a restart.
             Some((what, value)) if what.starts_with("amount/") => {
@@ -185,7 +186,7 @@ fn set(world: &mut World, what: &str, value: &str) {
         "infeasible" => world.infeasible = message,
         "start-error" => world.start_error = message,
         "config-error" => world.spawn_errors.push((SpawnError::Config, value.to_owned())),
-        "volume-error" => world.spawn_errors.push((SpawnError::Volume, value.to_owned())),
+        "volume-error" => world.volume_errors.push(value.to_owned()),
         probe if probe.contains('/') => {
             let answer = (value != "hang").then(|| outcome(value));
             world.answers.insert(probe.to_owned(), answer);
@@ -249,6 +250,9 @@ fn happen(world: &mut World, event: &[&str]) {
             let infeasible = world.infeasible.take();
             world.step(Event::Update { plan, infeasible });
         }
+        ["evict", message @ ..] => world.step(Event::Evicted {
+            message: message.join(" "),
+        }),
         ["tick"] => world.step(Event::Tick),
         other => panic!("no event {other:?}"),
     }

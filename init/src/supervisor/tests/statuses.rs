@@ -1,10 +1,9 @@
 //! What a status says word by word; transcripts show only its outline.
 
-use manifest_sync::plan::{ObjectRef, VolumePlan, VolumeSource};
 use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::status::{Condition, ContainerState, PodReport};
 
-use super::plans::{container, plan};
+use super::plans::{container, plan, scratch};
 use super::script::play;
 use super::world::World;
 use crate::supervisor::event::Event;
@@ -72,30 +71,17 @@ fn lc_161_the_sandbox_comes_before_the_init_containers() {
 
 #[test]
 fn lc_162_a_missing_volume_leaves_the_sandbox_unmade() {
-    for (source, init, initialized) in [
-        (ObjectRef::ConfigMap("absent".to_owned()), false, "True"),
-        (ObjectRef::Secret("absent".to_owned()), false, "True"),
-        (
-            ObjectRef::Secret("absent".to_owned()),
-            true,
-            "False:ContainersNotInitialized",
-        ),
-    ] {
+    for (init, initialized) in [(false, "True"), (true, "False:ContainersNotInitialized")] {
         let mut pod = plan(Always, 30, vec![container("app")]);
         if init {
             pod.init_containers.push(container("first"));
         }
-        pod.volumes.push(VolumePlan {
-            name: "data".to_owned(),
-            source: VolumeSource::Object {
-                source,
-                items: Vec::new(),
-                default_mode: 0o644,
-                optional: false,
-            },
-        });
+        pod.volumes.push(scratch());
         let mut world = World::new();
         world.boot();
+        world
+            .volume_errors
+            .push("configmap \"absent\" not found".to_owned());
         world.image_error = Some("nobody gets that far".to_owned());
         world.step(Event::Accept(Box::new(pod)));
         let report = world.supervisor.report().expect("a Pod");

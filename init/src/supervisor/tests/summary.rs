@@ -21,6 +21,20 @@ pub(super) fn summary(report: &PodReport) -> String {
         let message = condition.message.clone().unwrap_or_default();
         let _ = write!(text, " ({message})");
     }
+    let sandbox = |condition: &&Condition| condition.r#type == "PodReadyToStartContainers";
+    if !report
+        .status
+        .all_containers()
+        .any(|status| status.container_id.contains('/'))
+        && report
+            .status
+            .conditions
+            .iter()
+            .find(sandbox)
+            .is_some_and(|sandbox| sandbox.status == "False")
+    {
+        text.push_str(" (not set up)");
+    }
     for status in report.status.all_containers() {
         let state = |state: &ContainerState| match state {
             ContainerState::Waiting { reason, .. } => format!("waiting:{reason}"),

@@ -21,6 +21,7 @@ macro_rules! transcripts {
 
 transcripts! {
     backoff_reset,
+    evicted,
     image_backoff,
     image_of_a_stopped_container_under_never,
     image_that_is_there_already,
@@ -92,6 +93,7 @@ transcripts! {
     lc_105_the_longest_delay,
     lc_106_what_a_crash_loop_looks_like,
     lc_108_liveness_kills_and_back_off,
+    lc_109_image_pull_backs_off,
     lc_116_shorter_grace_while_pre_stop_runs,
     lc_117_no_pre_stop_for_an_exit,
     lc_118_pre_stop_of_zero_seconds,
@@ -116,9 +118,11 @@ transcripts! {
     lc_156_liveness_of_one_of_two,
     lc_156_liveness_of_the_last_container,
     lc_157_another_instance_starts_from_nothing,
+    lc_162_volumes_that_cannot_be_set_up,
     lc_168_mixed_results_under_never,
     lc_168_mixed_results_under_on_failure,
     lc_169_statuses_are_sorted,
+    lc_226_volumes_are_set_up_before_anything_else,
     lc_264_resize_without_restart,
     lc_266_resize_with_restart,
     lc_268_resize_of_an_init_container,
@@ -151,7 +155,6 @@ transcripts! {
     stop_while_post_start_runs,
     stop_with_grace_zero_runs_pre_stop,
     stop_without_pod_after_failure,
-    volume_error,
 }
 
 fn directory() -> PathBuf {

@@ -28,6 +28,8 @@ pub(super) struct World {
     pub(super) log: String,
     /// What the next spawns of containers are answered with, instead of a process.
     pub(super) spawn_errors: Vec<(SpawnError, String)>,
+    /// What the next tries to set volumes up are answered with.
+    pub(super) volume_errors: Vec<String>,
     pub(super) image_error: Option<String>,
     pub(super) start_error: Option<String>,
     pub(super) finished: Option<u8>,
@@ -67,6 +69,7 @@ impl World {
             killed: Vec::new(),
             log: String::new(),
             spawn_errors: Vec::new(),
+            volume_errors: Vec::new(),
             image_error: None,
             start_error: None,
             finished: None,
@@ -121,6 +124,13 @@ impl World {
                         bytes: 4096,
                     }],
                 }
+            }
+            Action::SetUpVolumes => {
+                self.note("set up volumes");
+                vec![Event::VolumesSetUp(match self.volume_errors.pop() {
+                    Some(message) => Err(message),
+                    None => Ok(()),
+                })]
             }
             Action::Spawn { unit, attempt } => self.spawn(unit, attempt),
             Action::Terminate(pid) => {
