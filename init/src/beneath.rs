@@ -30,6 +30,11 @@ impl Beneath {
         })
     }
 
+    /// All of it.
+    pub(crate) fn whole(self) -> OwnedFd {
+        self.directory
+    }
+
     /// Without what is mounted inside: a file system of others could keep us waiting for ever.
     pub(crate) fn within_mount(self) -> Self {
         Self {

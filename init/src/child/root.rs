@@ -189,9 +189,12 @@ fn remount_read_only(target: &OwnedFd, flags: MsFlags) -> io::Result<()> {
 
 /// A volume or managed file, as a mount that is nowhere yet. A container may have placed links in a volume (K-399).
 fn source(bind: &BindSpec) -> Result<OwnedFd, Failure> {
-    let sub_path = Path::new(bind.sub_path.as_deref().unwrap_or_default());
     Beneath::open(Path::new(&bind.source))
-        .and_then(|source| source.existing(sub_path))
+        .and_then(|source| match &bind.sub_path {
+            Some(sub_path) => source.existing(Path::new(sub_path)),
+            // It may be a file.
+            None => Ok(source.whole()),
+        })
         .and_then(|source| sys::mount::take(&source))
         .at(Stage::Mount, &bind.target)
 }

@@ -133,6 +133,7 @@ fn lc_165_quality_of_service() {
         cpu_limit: Some(100),
         memory_request: Some(200 << 20),
         memory_limit: Some(200 << 20),
+        ..ResourcesPlan::default()
     };
     for (one, class) in [(guaranteed, "Guaranteed"), (container("app"), "BestEffort")] {
         let mut world = World::new();
