@@ -5,18 +5,15 @@ use std::rc::Rc;
 
 use cloister_init::resize::{self, Instance};
 use cloister_init::supervisor::event::{Event, Resized};
-use manifest_sync::data::Objects;
-use manifest_sync::plan::{ContainerPlan, Plan, VolumeSource};
+use manifest_sync::plan::{ContainerPlan, Plan};
 use manifest_sync::protocol::FromEnclave;
 use manifest_sync::reject::Rejection;
 use manifest_sync::status::EventType::Warning;
 use manifest_sync::trust::VerifiedBundle;
 use manifest_sync::update::{self, History, Relation, Running};
-use manifest_sync::volume::payload;
 
 use super::attestation::Identity;
 use super::event_loop::Pid1;
-use super::volume;
 
 /// The bundle that runs, beside its plan.
 pub(super) struct Release {
@@ -95,7 +92,7 @@ impl Pid1 {
         }
         self.plan = Some(Rc::new(plan.clone()));
         // Before the containers: one that starts again sees the new files.
-        self.refresh_volumes();
+        self.show_new_content();
         self.step(Event::Update {
             plan: Box::new(plan),
             infeasible,
@@ -156,36 +153,10 @@ impl Pid1 {
     }
 
     /// What is mounted shows the new content; what cannot be had stays as it was (K-388).
-    fn refresh_volumes(&mut self) {
-        let Some(plan) = self.plan.clone() else { return };
-        let objects = Objects {
-            plan: &plan,
-            released: self.secrets.released(),
-        };
-        let mut failures = Vec::new();
-        for one in &plan.volumes {
-            let VolumeSource::Object {
-                source,
-                items,
-                default_mode,
-                optional,
-            } = &one.source
-            else {
-                continue;
-            };
-            let files = payload(&objects, source, items, *default_mode, *optional);
-            let written = files.and_then(|files| {
-                volume::update(&one.name, &files, plan.fs_group).map_err(|error| error.to_string())
-            });
-            if let Err(reason) = written {
-                failures.push(format!(
-                    "MountVolume.SetUp failed for volume \"{}\" : {reason}",
-                    one.name
-                ));
-            }
-        }
-        for failure in failures {
-            self.emit(None, Warning, "FailedMount", &failure);
+    fn show_new_content(&mut self) {
+        for (volume, reason) in self.refresh_volumes().failed {
+            let message = format!("MountVolume.SetUp failed for volume \"{volume}\" : {reason}");
+            self.emit(None, Warning, "FailedMount", &message);
         }
     }
 }

@@ -51,7 +51,7 @@ impl Pod {
                 resized |= container.set_resources(planned.resources);
             }
         }
-        self.volumes.objects_changed(now);
+        self.volumes.objects_changed(out.now);
         let uid = self.plan.uid.take();
         self.plan = plan;
         self.plan.uid = self.plan.uid.take().or(uid);
