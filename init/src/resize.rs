@@ -159,6 +159,7 @@ mod tests {
             cpu_limit: Some(cpu),
             memory_request: Some(memory * MIB),
             memory_limit: Some(memory * MIB),
+            ..ResourcesPlan::default()
         }
     }
 

@@ -126,7 +126,7 @@ impl World {
                 }
             }
             Action::SetUpVolumes => {
-                self.note("set up volumes");
+                self.note("make volumes");
                 vec![Event::VolumesSetUp(match self.volume_errors.pop() {
                     Some(message) => Err(message),
                     None => Ok(()),
