@@ -4,7 +4,8 @@ use crate::container_env::{env, env_from};
 use crate::decode::Node;
 use crate::digest::Digest;
 use crate::plan::{
-    ContainerPlan, PortPlan, Protocol, RestartPolicy, RestartRule, RuleAction, RuleOperator, SecurityPlan, VolumePlan,
+    ContainerPlan, PortPlan, Protocol, RestartPolicy, RestartRule, RuleAction, RuleOperator, SecurityPlan,
+    VolumePlan,
 };
 use crate::pod::{label, named, policy, unique};
 use crate::volume_mount::{Privilege, mount};

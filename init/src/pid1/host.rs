@@ -22,6 +22,7 @@ use super::exit::ExitCode;
 use super::finish::Audience;
 use super::input::{ConnectionId, Input};
 use super::measure;
+use super::storage::Watch;
 use super::update::Release;
 use crate::handshakes::Room;
 use crate::sys::{fd, proc};
@@ -349,6 +350,8 @@ impl Pid1 {
         }
         let ports = plan.lasting_containers().flat_map(|container| &container.ports);
         self.services.open_ports(ports.collect());
+        // With volumes, it begins when they are there.
+        self.storage = Watch::begin(&plan, self.now()).filter(|_| plan.volumes.is_empty());
         self.plan = Some(Rc::new(plan.clone()));
         self.sized.clone_from(&self.plan);
         self.step(Event::Accept(Box::new(plan)));

@@ -579,7 +579,7 @@ fn evicted(steps: &[&str], fields: &Value, spec: &Value) -> Option<String> {
     let mut whole = json!({"restartPolicy": "Always", "containers": [container("app", steps, fields)]});
     merge(&mut whole, spec);
     let mut up = start(&whole, &[])?;
-    assert_eq!(up.exit_code(), 1, "{}", up.stderr());
+    assert_ne!(up.exit_code(), 0, "{}", up.stderr());
     let said = up.stderr();
     let line = said.lines().find(|line| line.contains("Evicted"));
     Some(line.unwrap_or_else(|| panic!("no eviction in {said}")).to_owned())
