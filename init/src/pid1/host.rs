@@ -351,7 +351,11 @@ impl Pid1 {
         let ports = plan.lasting_containers().flat_map(|container| &container.ports);
         self.services.open_ports(ports.collect());
         // With volumes, it begins when they are there.
-        self.storage = Watch::begin(&plan, self.now()).filter(|_| plan.volumes.is_empty());
+        self.storage = if plan.volumes.is_empty() {
+            Watch::begin(&plan, self.now())
+        } else {
+            None
+        };
         self.plan = Some(Rc::new(plan.clone()));
         self.sized.clone_from(&self.plan);
         self.step(Event::Accept(Box::new(plan)));
