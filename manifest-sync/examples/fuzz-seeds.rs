@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use manifest_sync::digest::Digest;
 use manifest_sync::link::{StreamHeader, StreamKind};
 use manifest_sync::log_record::{Dropped, Entry, LogRecord, LogStream};
-use manifest_sync::protocol::{Counters, FromEnclave, RefusedReason, ToEnclave, VERSION, enclave, host};
+use manifest_sync::protocol::{
+    Counters, FromEnclave, GateCondition, RefusedReason, ToEnclave, VERSION, enclave, host,
+};
 use manifest_sync::reject::Rejection;
-use manifest_sync::status::{Event, EventType, PodReport};
+use manifest_sync::status::{ConditionStatus, Event, EventType, PodReport};
 use manifest_sync::trust::TrustPolicy;
 use manifest_sync::trust::envelope::Envelope;
 use manifest_sync::trust::key::PublicKey;
@@ -61,6 +63,15 @@ fn conversations(out: &Path) -> Outcome {
         ToEnclave::Ping { nonce: 9 },
         ToEnclave::Stop {
             grace_seconds: Some(3),
+        },
+        ToEnclave::SetCondition {
+            request: 3,
+            condition: GateCondition {
+                r#type: "example.com/ready".to_owned(),
+                status: ConditionStatus::False,
+                reason: Some("Draining".to_owned()),
+                message: None,
+            },
         },
         ToEnclave::FinishedAck {},
     ] {

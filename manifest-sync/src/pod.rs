@@ -342,8 +342,7 @@ const OWN_CONDITIONS: [&str; 6] = [
 ];
 
 fn readiness_gates(spec: &Node<'_>) -> Vec<String> {
-    let gates: Vec<String> = spec
-        .list_of("readinessGates", 64)
+    spec.list_of("readinessGates", 64)
         .iter()
         .filter_map(|gate| {
             gate.fields(&["conditionType"], &[], &[]);
@@ -360,9 +359,7 @@ fn readiness_gates(spec: &Node<'_>) -> Vec<String> {
             }
             Some(kind)
         })
-        .collect();
-    unique(spec, "readinessGates", "conditionType", gates.iter().cloned());
-    gates
+        .collect()
 }
 
 /// As Kubernetes' `IsQualifiedName`: `name` or `subdomain/name`.

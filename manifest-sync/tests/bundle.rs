@@ -223,6 +223,28 @@ fn lc_014_restart_rules_are_validated_as_the_kubelet_does() {
 }
 
 #[test]
+fn readiness_gates_have_qualified_names_that_are_not_the_enclaves() {
+    let gates = |kinds: &[&str]| {
+        let gates: Vec<Value> = kinds.iter().map(|kind| json!({"conditionType": kind})).collect();
+        with("/spec/readinessGates", json!(gates))
+    };
+    let (plan, _) = accepted(&gates(&["example.com/Ready_1", "two"]));
+    assert_eq!(plan.readiness_gates, ["example.com/Ready_1", "two"]);
+    for bad in [
+        "",
+        "-a",
+        "a b",
+        "Example.com/a",
+        "a/b/c",
+        "Ready",
+        "ContainersReady",
+        &"a".repeat(64),
+    ] {
+        refused(&gates(&[bad]), &["conditionType"]);
+    }
+}
+
+#[test]
 fn what_is_harmless_is_warned_about() {
     let (_, warnings) = accepted(&with("/spec/nodeSelector", json!({"disk": "ssd"})));
     assert!(warnings.contains("spec.nodeSelector"), "{warnings}");

@@ -109,6 +109,7 @@ fn say(input: &Input) -> Vec<u8> {
         Input::BlobUnavailable { request, message } => ToEnclave::BlobUnavailable { request, message },
         Input::BrokerUnavailable { request, message } => ToEnclave::BrokerUnavailable { request, message },
         Input::Stop { grace_seconds } => ToEnclave::Stop { grace_seconds },
+        Input::SetCondition { request, condition } => ToEnclave::SetCondition { request, condition },
         Input::FinishedAck => ToEnclave::FinishedAck {},
         Input::Ping { nonce } => ToEnclave::Ping { nonce },
         Input::Violation { .. } => unreachable!("nobody says a violation"),

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 
 use super::enclave::Input;
-use super::{FromEnclave, RefusedReason, ToEnclave, VERSION, enclave, host};
+use super::{FromEnclave, GateCondition, RefusedReason, ToEnclave, VERSION, enclave, host};
 use crate::digest::Digest;
 use crate::frame;
+use crate::status::ConditionStatus;
 
 fn hello() -> ToEnclave {
     ToEnclave::Hello {
@@ -24,6 +25,27 @@ fn welcome() -> FromEnclave {
     }
 }
 
+fn gate() -> GateCondition {
+    GateCondition {
+        r#type: "example.com/ready".into(),
+        status: ConditionStatus::False,
+        reason: Some("Draining".into()),
+        message: None,
+    }
+}
+
+#[test]
+fn texts_of_a_condition_are_bounded() {
+    let long = |bytes: usize| Some("a".repeat(bytes));
+    let mut condition = gate();
+    (condition.reason, condition.message) = (long(1024), long(4096));
+    assert_eq!(condition.check(), Ok(()));
+    condition.message = long(4097);
+    assert_eq!(condition.check(), Err("message: at most 4096 bytes".to_owned()));
+    (condition.reason, condition.message) = (long(1025), None);
+    assert_eq!(condition.check(), Err("reason: at most 1024 bytes".to_owned()));
+}
+
 /// Everything a host may say, in order.
 fn host_side() -> (Vec<u8>, Vec<Input>) {
     let mut bytes = host::encode(&hello());
@@ -36,6 +58,10 @@ fn host_side() -> (Vec<u8>, Vec<Input>) {
         ToEnclave::Ping { nonce: 9 },
         ToEnclave::Stop {
             grace_seconds: Some(3),
+        },
+        ToEnclave::SetCondition {
+            request: 5,
+            condition: gate(),
         },
         ToEnclave::FinishedAck {},
     ] {
@@ -56,6 +82,10 @@ fn host_side() -> (Vec<u8>, Vec<Input>) {
         Input::Ping { nonce: 9 },
         Input::Stop {
             grace_seconds: Some(3),
+        },
+        Input::SetCondition {
+            request: 5,
+            condition: gate(),
         },
         Input::FinishedAck,
     ];
