@@ -18,7 +18,7 @@ fn spec(policy: &str, containers: &[Value]) -> Value {
 #[test]
 fn lc_001_restarts_until_it_stays() {
     let Some(product) = product() else { return };
-    // The second restart waits for the back-off; the cap of the transcripts is not there.
+    // One restart, since the second waits ten seconds: the rest of the case is a transcript.
     let app = turns("app", &["exit=1", "sleep"]);
     let up = Up::start(&product, &[pod(spec("Always", &[app]))], &[]);
     let status = up.wait_container("app", "running again", |status| {
