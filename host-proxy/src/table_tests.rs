@@ -86,8 +86,8 @@ NAME           READY   STATE     REASON             RESTARTS   LAST EXIT   IMAGE
 app            yes     Running   -                  1          3 Error     app@sha256:abababababab
 log\\u{1b}[2J   no      Waiting   CrashLoopBackOff   12         -           log\\u{1b}[2J@sha256:abababababab
 
-LAST SEEN          TYPE      REASON    OBJECT                 MESSAGE
-2m (x4 over 2m)    Warning   BackOff   spec.containers{log}   Back-off restarting\\nfailed container
+LAST SEEN         TYPE      REASON    OBJECT                 MESSAGE
+2m (x4 over 2m)   Warning   BackOff   spec.containers{log}   Back-off restarting\\nfailed container
 ";
     assert_eq!(status(&answer, now), expected);
 }
