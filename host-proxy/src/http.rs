@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::control::Request;
+use crate::egress::Egress;
 use crate::ingress::Ingress;
 use crate::logs::Ring;
 use crate::view::View;
@@ -42,6 +43,8 @@ pub struct Site {
     pub view: View,
     /// For the ports' counters.
     pub ingress: Ingress,
+    /// For its counters.
+    pub egress: Egress,
     /// For `/logs`.
     pub logs: Ring,
     /// To the control task.

@@ -10,6 +10,7 @@ pub mod bundle;
 pub mod cli;
 pub mod client;
 pub mod control;
+pub mod egress;
 pub mod enclave;
 pub mod exit;
 pub mod file;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use manifest_sync::link::EgressReply;
 use manifest_sync::plan::Protocol;
 use manifest_sync::protocol::{Counters, LogCounters, UsageCounters};
 use manifest_sync::status::Phase;
@@ -13,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::egress::EgressCounts;
 use crate::ingress::PortCounts;
 use crate::sink::{LogCounts, SinkCounts};
 use crate::view::{Link, Snapshot};
@@ -21,7 +23,14 @@ type Labels = Vec<(&'static str, String)>;
 type GaugeFamily = Family<Labels, Gauge<i64>>;
 type CounterFamily = Family<Labels, Counter<u64, AtomicU64>>;
 
+<<<<<<< HEAD
 /// The media type of [`text`].
+=======
+/// Containers with counters of their own: the enclave is not believed about how many there are.
+const MAX_CONTAINERS: usize = 256;
+
+/// The media type of the answer.
+>>>>>>> e1a1e97 (Egress: names and networks that the signed bundle allows)
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// The media type of [`plain`].
 pub const PLAIN_MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -29,7 +38,12 @@ pub const PLAIN_MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const MAX_CONTAINERS: usize = 64;
 
 /// The text of one scrape.
-pub fn text(snapshot: &Snapshot, ports: &[PortCounts], logs: &LogCounts) -> Result<String, fmt::Error> {
+pub fn text(
+    snapshot: &Snapshot,
+    ports: &[PortCounts],
+    connections: &EgressCounts,
+    logs: &LogCounts,
+) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("cloister");
     let build = GaugeFamily::default();
     let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
@@ -39,6 +53,7 @@ pub fn text(snapshot: &Snapshot, ports: &[PortCounts], logs: &LogCounts) -> Resu
     containers(&mut registry, &snapshot.counters);
     pod(&mut registry, snapshot);
     ingress(&mut registry, ports);
+    egress(&mut registry, snapshot, connections);
     log(&mut registry, logs);
     let mut out = String::new();
     encode(&mut out, &registry)?;
@@ -270,6 +285,40 @@ fn ingress(registry: &mut Registry, ports: &[PortCounts]) {
     );
     registry.register("ingress_open_connections", "Connections open now", open);
     registry.register("ingress_bytes", "Bytes relayed", bytes);
+}
+
+fn egress(registry: &mut Registry, snapshot: &Snapshot, counts: &EgressCounts) {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let help = "Connections that the Pod wanted to make";
+    counter(registry, "egress_connections", help, counts.connections);
+    let help = "Connections of the Pod open now";
+    gauge(registry, "egress_open_connections", help, number(counts.open));
+    let help = "Streams that wait for a connection of the Pod";
+    gauge(registry, "egress_idle_streams", help, number(counts.idle));
+    let bytes = CounterFamily::default();
+    for (direction, count) in [("in", counts.bytes_in), ("out", counts.bytes_out)] {
+        let labels = vec![("direction", direction.to_owned())];
+        bytes.get_or_create(&labels).inc_by(count);
+    }
+    registry.register("egress_bytes", "Bytes relayed for the Pod's connections", bytes);
+    let refused = CounterFamily::default();
+    for reply in EgressReply::ALL {
+        if reply != EgressReply::Connected {
+            let labels = vec![("reason", format!("{reply:?}"))];
+            let count = counts.refused.get(&reply).copied().unwrap_or(0);
+            refused.get_or_create(&labels).inc_by(count);
+        }
+    }
+    let help = "Connections of the Pod that were not made";
+    registry.register("egress_refused_connections", help, refused);
+    let denied = CounterFamily::default();
+    for (container, count) in snapshot.counters.egress_denied.iter().take(MAX_CONTAINERS) {
+        let labels = vec![("container", container.clone())];
+        denied.get_or_create(&labels).inc_by(*count);
+    }
+    let help =
+        "Attempts of containers that the enclave denied; without a name: of one that was not looked for";
+    registry.register("egress_denied_attempts", help, denied);
 }
 
 fn log(registry: &mut Registry, logs: &LogCounts) {

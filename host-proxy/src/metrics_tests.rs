@@ -111,7 +111,14 @@ fn the_text_is_what_a_parser_expects() {
         }],
         ..LogCounts::default()
     };
-    let series = parse(&text(&snapshot, &[port], &logs).expect("encoded"));
+    let connections = EgressCounts {
+        connections: 9,
+        refused: [(EgressReply::Forbidden, 2)].into(),
+        bytes_in: 30,
+        ..EgressCounts::default()
+    };
+    snapshot.counters.egress_denied = [("app".to_owned(), 6)].into();
+    let series = parse(&text(&snapshot, &[port], &connections, &logs).expect("encoded"));
     for (name, value) in [
         ("cloister_enclave_up", 1.0),
         ("cloister_pod_ready", 1.0),
@@ -126,7 +133,22 @@ fn the_text_is_what_a_parser_expects() {
             "cloister_ingress_bytes_total{port=\"80\",protocol=\"TCP\",listen=\"127.0.0.1:8080\",direction=\"out\"}",
             20.0,
         ),
+<<<<<<< HEAD
         ("cloister_log_dropped_records_total{container=\"app\"}", 1.0),
+=======
+        ("cloister_egress_connections_total", 9.0),
+        ("cloister_egress_bytes_total{direction=\"in\"}", 30.0),
+        (
+            "cloister_egress_refused_connections_total{reason=\"Forbidden\"}",
+            2.0,
+        ),
+        (
+            "cloister_egress_refused_connections_total{reason=\"NoSuchName\"}",
+            0.0,
+        ),
+        ("cloister_egress_denied_attempts_total{container=\"app\"}", 6.0),
+        ("cloister_log_dropped_records_total", 1.0),
+>>>>>>> e1a1e97 (Egress: names and networks that the signed bundle allows)
         (
             "cloister_log_bytes_total{container=\"app\",stream=\"stderr\"}",
             50.0,
@@ -244,6 +266,14 @@ fn what_deploy_names_is_exported() {
 
 #[test]
 fn an_empty_snapshot_is_valid_too() {
-    let series = parse(&text(&Snapshot::new(), &[], &LogCounts::default()).expect("encoded"));
+    let series = parse(
+        &text(
+            &Snapshot::new(),
+            &[],
+            &EgressCounts::default(),
+            &LogCounts::default(),
+        )
+        .expect("encoded"),
+    );
     assert_eq!(series.get("cloister_enclave_up"), Some(&0.0));
 }

@@ -18,6 +18,7 @@ use crate::announce::{self, announce};
 use crate::blobs::BlobStore;
 use crate::cli::{LogFormat, Publish, Serving};
 use crate::control::{Bundle, Control, Ended, HasBooted, Obituary};
+use crate::egress::Egress;
 use crate::enclave::Enclave;
 use crate::exit::{Exit, Failure};
 use crate::http::{Site, serve_tcp, serve_unix};
@@ -155,9 +156,12 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
         announce::say(&format!("health and metrics: http://{address}"));
     }
     let follow = tokio::task::spawn_local(bound.ingress.clone().follow(work.enclave.clone(), view.clone()));
+    let egress = Egress::new(serving.egress.clone());
+    let connect = tokio::task::spawn_local(egress.clone().run(work.enclave.clone(), view.clone()));
     let site = Site {
         view: view.clone(),
         ingress: bound.ingress.clone(),
+        egress,
         logs: ring,
         control: wishes,
     };
@@ -202,6 +206,7 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
         task.abort();
     }
     follow.abort();
+    connect.abort();
     let _ = std::fs::remove_file(&bound.socket_path);
     ended
 }

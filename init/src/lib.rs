@@ -1,8 +1,10 @@
-//! The pure part of `cloister-init`: the supervisor, which events are told, and the numbers of cgroups. It knows neither clock nor kernel.
+//! The pure part of `cloister-init`: the supervisor, which events are told, the numbers of cgroups, and what `net` reads of
+//! containers' egress. It knows neither clock nor kernel.
 #![forbid(unsafe_code)]
 
 pub mod correlation;
 pub mod eviction;
+pub mod egress;
 pub mod resize;
 pub mod resources;
 pub mod supervisor;

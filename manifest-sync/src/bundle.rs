@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::decode::{Node, Report};
 use crate::digest::BundleDigest;
+use crate::egress::{self, EgressPolicy};
 use crate::plan::Plan;
 use crate::reject::{Finding, Rejection};
 use crate::{data, ingress, json, log_plan, missing, pod, secret_class};
@@ -28,6 +29,7 @@ pub struct Bundle {
 struct EnclavePolicy {
     generation: Option<u64>,
     application: Option<String>,
+    egress: Option<EgressPolicy>,
 }
 
 impl Bundle {
@@ -149,7 +151,7 @@ fn read(root: &Node<'_>, digest: BundleDigest) -> Option<Bundle> {
     if policies.len() > 1 {
         root.error("more than one EnclavePolicy");
     }
-    let policy = policies.first().map(policy).unwrap_or_default();
+    let mut policy = policies.first().map(policy).unwrap_or_default();
     let [pod] = pods.as_slice() else {
         root.error(format!("expected exactly one Pod, found {}", pods.len()));
         return None;
@@ -165,6 +167,8 @@ fn read(root: &Node<'_>, digest: BundleDigest) -> Option<Bundle> {
             log_plan::check(&logs, &plan);
         }
     }
+    plan.egress = policy.egress.take();
+    egress::check_ports(pod, &plan);
     missing::warn(pod, &plan);
     missing::refuse(pod, &plan);
     Some(Bundle {
@@ -179,11 +183,16 @@ fn policy(item: &Node<'_>) -> EnclavePolicy {
     let Some(spec) = item.get("spec") else {
         return EnclavePolicy::default();
     };
+<<<<<<< HEAD
     spec.fields(&["generation", "application", "ingress", "logs"], &[], &[]);
+=======
+    spec.fields(&["generation", "application", "ingress", "egress"], &[], &[]);
+>>>>>>> e1a1e97 (Egress: names and networks that the signed bundle allows)
     let generation = spec.get("generation").and_then(|node| node.int(0, i64::MAX));
     EnclavePolicy {
         generation: generation.and_then(|number| u64::try_from(number).ok()),
         application: spec.get("application").and_then(|node| application(&node)),
+        egress: spec.get("egress").map(|node| egress::read(&node)),
     }
 }
 

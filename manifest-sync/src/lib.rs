@@ -15,6 +15,7 @@ mod decode;
 pub mod digest;
 pub mod downward;
 pub mod duration;
+pub mod egress;
 pub mod env;
 pub mod env_file;
 pub mod expansion;

@@ -10,6 +10,7 @@ use crate::byte_quantity::ByteQuantity;
 use crate::data::Data;
 use crate::digest::{BundleDigest, Digest};
 use crate::downward::Fact;
+use crate::egress::EgressPolicy;
 use crate::lifecycle::Hooks;
 use crate::log_plan::LogPlan;
 use crate::probe::Probes;
@@ -68,6 +69,8 @@ pub struct Plan {
     pub secret_classes: BTreeMap<String, SecretClassPlan>,
     /// What becomes of what containers write.
     pub logs: LogPlan,
+    /// `spec.egress` of the EnclavePolicy; `None`: it has none, and nothing outside can be reached.
+    pub egress: Option<EgressPolicy>,
 }
 
 impl Plan {
@@ -422,4 +425,6 @@ pub struct DnsPlan {
     pub searches: Vec<String>,
     /// `name` or `name:value`.
     pub options: Vec<String>,
+    /// `dnsPolicy` is `None`: nothing is added to `nameservers`.
+    pub own_only: bool,
 }

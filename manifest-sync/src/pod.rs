@@ -288,7 +288,11 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         config_maps: BTreeMap::new(),
         secrets: BTreeMap::new(),
         secret_classes: BTreeMap::new(),
+<<<<<<< HEAD
         logs: crate::log_plan::LogPlan::default(),
+=======
+        egress: None,
+>>>>>>> e1a1e97 (Egress: names and networks that the signed bundle allows)
     })
 }
 
@@ -387,8 +391,12 @@ fn dns(spec: &Node<'_>) -> DnsPlan {
             "must be ClusterFirst, ClusterFirstWithHostNet, Default or None",
         );
     }
+    let own_only = spec.text_of("dnsPolicy").is_some_and(|policy| policy == "None");
     let Some(config) = spec.get("dnsConfig") else {
-        return DnsPlan::default();
+        return DnsPlan {
+            own_only,
+            ..DnsPlan::default()
+        };
     };
     config.fields(&["nameservers", "searches", "options"], &[], &[]);
     let texts = |field, max| -> Vec<String> { config.get(field).map(|n| n.texts(max)).unwrap_or_default() };
@@ -417,6 +425,7 @@ fn dns(spec: &Node<'_>) -> DnsPlan {
         nameservers,
         searches,
         options,
+        own_only,
     }
 }
 

@@ -2,6 +2,7 @@
 //! but the kernel, so its image is one file.
 
 mod steps;
+mod outside;
 mod turn;
 
 use std::io::{Read, Write};
@@ -113,6 +114,15 @@ fn main() {
         ["write-bytes", path, hex] => write_bytes(path, hex),
         ["reach", paths @ ..] => reach(paths),
         ["kill-everything"] => kill_everything(),
+        ["call", host, port, text] => outside::call(host, port.parse().expect("a port"), text),
+        ["hear", host, port] => outside::hear(host, port.parse().expect("a port")),
+        ["storm", host, port, count] => {
+            let count = count.parse().expect("a number");
+            outside::storm(host, port.parse().expect("a port"), count);
+        }
+        ["watch", host, port] => outside::watch(host, port.parse().expect("a port")),
+        ["dns-corpus", allowed] => outside::corpus(allowed),
+        ["whisper"] => outside::whisper(),
         ["die-at", port] => die_at(port.parse().expect("a port")),
         other => panic!("guest: {other:?}?"),
     }

@@ -15,7 +15,7 @@ const VERSION: &str = "0.13.2";
 const TOOLCHAIN: &str = "nightly";
 /// Name and crate of a target: `CRATE/fuzz/fuzz_targets/NAME.rs`.
 type Target = (&'static str, &'static str);
-const TARGETS: [Target; 10] = [
+const TARGETS: [Target; 12] = [
     ("eif_inspect", "rootfs"),
     ("layer", "rootfs"),
     ("broker_request", "attest"),
@@ -26,6 +26,8 @@ const TARGETS: [Target; 10] = [
     ("envelope", "manifest-sync"),
     ("bundle", "manifest-sync"),
     ("stream_header", "manifest-sync"),
+    ("dns", "init"),
+    ("hello", "init"),
 ];
 /// Seconds for each target when nobody says otherwise.
 const SECONDS: u64 = 60;

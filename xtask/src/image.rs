@@ -36,8 +36,19 @@ pub(crate) fn example(name: &str) -> Result<PathBuf> {
                 )?;
             }
         }
-        "redis" => redis(&layout)?,
-        other => bail!("no example {other:?}; there are: web, redis"),
+        "redis" => debian(
+            &layout,
+            "redis:latest",
+            "redis-server,redis-tools,libc6,base-passwd",
+            "/usr/bin/redis-server",
+        )?,
+        "curl" => debian(
+            &layout,
+            "curl:latest",
+            "curl,ca-certificates,libc6,base-passwd",
+            "/usr/bin/curl",
+        )?,
+        other => bail!("no example {other:?}; there are: web, redis, curl"),
     }
     Ok(layout)
 }
@@ -101,21 +112,21 @@ fn from_directory(arguments: &[String]) -> Result<()> {
     write(Path::new(&out), &name, Path::new(&tree), config)
 }
 
-/// The Debian archive's Redis with what it needs to run, and nothing else: no package manager, no documentation.
-fn redis(layout: &Path) -> Result<()> {
+/// A program of the Debian archive with what it needs to run, and nothing else: no package manager, no documentation.
+fn debian(layout: &Path, name: &str, packages: &str, entrypoint: &str) -> Result<()> {
     if layout.join("index.json").exists() {
         return Ok(());
     }
     need("mmdebstrap", "mmdebstrap")?;
     let scratch = tempfile::tempdir()?;
-    let archive = scratch.path().join("redis.tar");
+    let archive = scratch.path().join("root.tar");
     let archive = archive.to_string_lossy();
     let suite = debian_suite();
     run(
         "mmdebstrap",
         &[
             "--variant=extract",
-            "--include=redis-server,redis-tools,libc6,base-passwd",
+            &format!("--include={packages}"),
             "--dpkgopt=path-exclude=/usr/share/doc/*",
             "--dpkgopt=path-exclude=/usr/share/man/*",
             "--quiet",
@@ -126,11 +137,11 @@ fn redis(layout: &Path) -> Result<()> {
     let writer = LayoutWriter::create(layout)?;
     let layer = writer.add_layer_tar(fs::File::open(archive.as_ref())?, true)?;
     let config = ImageConfig {
-        entrypoint: Some(vec!["/usr/bin/redis-server".to_owned()]),
+        entrypoint: Some(vec![entrypoint.to_owned()]),
         ..ImageConfig::default()
     };
-    let digest = writer.write_image("redis:latest", config, &[layer])?;
-    eprintln!("xtask: image redis:latest is {digest}");
+    let digest = writer.write_image(name, config, &[layer])?;
+    eprintln!("xtask: image {name} is {digest}");
     Ok(())
 }
 

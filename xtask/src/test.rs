@@ -183,13 +183,15 @@ fn others() -> Vec<(&'static str, PathBuf)> {
             eprintln!("xtask: {error:#}: tests that need it are skipped");
         }
     }
-    match image::example("redis") {
-        Ok(layout) => vec![("CLOISTER_REDIS", layout)],
+    let image = |(variable, name): (&'static str, &str)| match image::example(name) {
+        Ok(layout) => Some((variable, layout)),
         Err(error) => {
-            eprintln!("xtask: no Redis image: {error:#}: tests that need it are skipped");
-            Vec::new()
+            eprintln!("xtask: no image of {name}: {error:#}: tests that need it are skipped");
+            None
         }
-    }
+    };
+    let images = [("CLOISTER_REDIS", "redis"), ("CLOISTER_CURL", "curl")];
+    images.into_iter().filter_map(image).collect()
 }
 
 /// Runs `cargo test`, shows what it says, and prints one summary.

@@ -184,6 +184,7 @@ impl Flags {
         let serving = Serving {
             publish: self.publish,
             broker: self.broker,
+            egress: self.egress,
             ingress_address: self.ingress_address.unwrap_or(ingress),
             ingress_when: self.ingress_when.unwrap_or_default(),
             http_address: self.http_address.unwrap_or(Some((http, HTTP_PORT).into())),

@@ -79,6 +79,11 @@ Options:
                                listen on port HOST for port CONTAINER of the Pod; repeatable;
                                replaces the port outside that the Pod declares for CONTAINER
       --broker HOST:PORT       secret service that the enclave is connected with when its Pod needs secrets
+      --egress-allow WHAT      let the Pod connect to this and nothing else, as far as its own policy allows it:
+                               NAME[:PORT], PATTERN[:PORT], NETWORK, [NETWORK]:PORT, or none; repeatable
+      --egress-local NETWORK   let the Pod reach these addresses of this machine: otherwise never loopback, link-local,
+                               metadata and the machine's own addresses; repeatable
+      --resolve NAME:PORT:IP   where the Pod's connections to NAME:PORT go, instead of asking DNS; repeatable
       --ingress-address IP     address to listen on for the Pod's ports (default: 127.0.0.1)
       --ingress-when ready|connected
                                when clients are let in: while the Pod is ready (default), or while the enclave is connected
@@ -107,6 +112,11 @@ Options:
   -p, --publish HOST:CONTAINER[/udp]
                                listen on port HOST for port CONTAINER of the Pod; repeatable
       --broker HOST:PORT       secret service that the enclave is connected with when its Pod needs secrets
+      --egress-allow WHAT      let the Pod connect to this and nothing else, as far as its own policy allows it:
+                               NAME[:PORT], PATTERN[:PORT], NETWORK, [NETWORK]:PORT, or none; repeatable
+      --egress-local NETWORK   let the Pod reach these addresses of this machine: otherwise never loopback, link-local,
+                               metadata and the machine's own addresses; repeatable
+      --resolve NAME:PORT:IP   where the Pod's connections to NAME:PORT go, instead of asking DNS; repeatable
       --ingress-address IP     address to listen on for the Pod's ports (default: ::, which takes IPv4 too)
       --ingress-when ready|connected
                                when clients are let in: while the Pod is ready (default), or while the enclave is connected

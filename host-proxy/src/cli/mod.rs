@@ -18,6 +18,7 @@ use manifest_sync::protocol::GateCondition;
 
 use crate::backend::{nitro, qemu};
 use crate::broker::BrokerAddress;
+use crate::egress::EgressOptions;
 use crate::ingress::When;
 use crate::sink::LogOptions;
 
@@ -290,6 +291,8 @@ pub struct Serving {
     pub ingress_when: When,
     /// Secret service that the enclave is connected with when it asks for one.
     pub broker: Option<BrokerAddress>,
+    /// What the Pod's connections may reach, as far as this side has a say.
+    pub egress: EgressOptions,
     /// Address of the read-only HTTP server; `None`: off.
     pub http_address: Option<SocketAddr>,
     /// How logs are printed.

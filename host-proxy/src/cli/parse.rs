@@ -10,6 +10,7 @@ use manifest_sync::status::ConditionStatus;
 
 use crate::backend::qemu::Accelerator;
 use crate::broker::BrokerAddress;
+use crate::egress::{self, EgressOptions};
 use crate::ingress::When;
 use crate::sink;
 
@@ -94,6 +95,7 @@ pub(super) struct Flags {
     pub(super) enclave: Option<String>,
     pub(super) publish: Vec<Publish>,
     pub(super) broker: Option<BrokerAddress>,
+    pub(super) egress: EgressOptions,
     pub(super) ingress_address: Option<IpAddr>,
     pub(super) ingress_when: Option<When>,
     pub(super) http_address: Option<Option<SocketAddr>>,
@@ -232,6 +234,9 @@ impl Flags {
             "enclave" => self.enclave = Some(text),
             "publish" => self.publish.push(publish(&text)?),
             "broker" => self.broker = Some(text.parse()?),
+            "egress-allow" => self.egress.allow.push(text.parse()?),
+            "egress-local" => self.egress.local.push(egress::local(&text)?),
+            "resolve" => self.egress.resolve.push(text.parse()?),
             "ingress-address" => {
                 let address = text
                     .parse()

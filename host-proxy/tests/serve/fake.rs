@@ -123,7 +123,10 @@ impl Inner {
                 self.tell(Seen::Blob(blob));
             }
             // What the proxy relays for a request is what a client is relayed: this end echoes both.
-            StreamKind::Ingress { .. } | StreamKind::Datagrams { .. } | StreamKind::Broker { .. } => {
+            StreamKind::Ingress { .. }
+            | StreamKind::Datagrams { .. }
+            | StreamKind::Broker { .. }
+            | StreamKind::Egress {} => {
                 let (mut read, mut write) = tokio::io::split(stream);
                 let _ = tokio::io::copy(&mut read, &mut write).await;
                 let _ = write.shutdown().await;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use manifest_sync::egress::EgressPolicy;
 use manifest_sync::plan::{PortPlan, Protocol};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,18 @@ pub(crate) enum ToNet {
     Pod {
         /// By kind.
         ports: PodPorts,
+    },
+    /// What the Pod may reach outside, from now on.
+    Egress {
+        /// The policy.
+        policy: EgressPolicy,
+        /// `dnsConfig.searches`, in small letters.
+        searches: Vec<String>,
+    },
+    /// Answer to `EgressDenied`: the container has been looked for.
+    EgressHeard {
+        /// Of the denial.
+        number: u64,
     },
     /// Ask the Pod; answered by `Probed`.
     Probe {
@@ -123,6 +136,50 @@ pub(crate) enum FromNet {
         number: u64,
         /// What came of it.
         answer: NetAnswer,
+    },
+    /// A container wanted something that it may not have, or that failed.
+    EgressDenied {
+        /// Of this denial; answered by `EgressHeard`.
+        number: u64,
+        /// What it was.
+        kind: DeniedKind,
+        /// Name or address, with a port where there is one.
+        destination: String,
+        /// Inode of the container's socket, when it was found.
+        socket: Option<u64>,
+        /// Denials since the last one that were not told.
+        untold: u64,
+    },
+    /// Denials that were not told.
+    EgressUntold {
+        /// How many.
+        count: u64,
+    },
+    /// Something is in the way of egress.
+    EgressTrouble {
+        /// In words.
+        message: String,
+    },
+}
+
+/// What was denied, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum DeniedKind {
+    /// A name that is not in the policy was looked up.
+    Lookup,
+    /// A connection to what is not in the policy.
+    Connection,
+    /// A TLS client on an allowed connection named another server.
+    ServerName {
+        /// Which.
+        name: String,
+    },
+    /// host-proxy does not allow it.
+    ByHost,
+    /// It is allowed, and did not come about.
+    Failed {
+        /// Why.
+        reason: String,
     },
 }
 

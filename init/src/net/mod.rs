@@ -1,7 +1,8 @@
-//! The `net` base service: holds the data listener and relays ingress streams to the Pod's ports, and carries out probes
-//! and hooks over the network. It has its own uid and no capability; it parses stream headers and nothing else of the
-//! host's.
+//! The `net` base service: holds the data listener, relays ingress streams to the Pod's ports and the Pod's connections to
+//! the host, and carries out probes and hooks over the network. It has its own uid and no capability; it parses stream
+//! headers and nothing else of the host's.
 
+mod egress;
 mod grpc;
 mod http;
 mod ingress;
@@ -20,10 +21,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use manifest_sync::config::Takeover;
-use manifest_sync::link::{self, Address, Listener, Stream, StreamReply};
+use manifest_sync::link::{self, Address, Listener, Stream, StreamKind, StreamReply};
 use manifest_sync::protocol::session::Sessions;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
+use self::egress::Egress;
 use self::ingress::{Streams, Taken, Target, connect};
 use self::message::ToNet;
 use self::probe::Questions;
@@ -59,6 +63,10 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn serve() -> io::Result<()> {
+    // Two descriptors for each connection. What the hard limit does not give is refused one by one.
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
     let invalid = |message: &str| io::Error::new(io::ErrorKind::InvalidInput, message.to_owned());
     let address: Address = std::env::args()
         .nth(2)
@@ -73,15 +81,20 @@ fn serve() -> io::Result<()> {
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let listener = Listener::from_fd(&address, listener)?;
         let rules = Rc::new(RefCell::new(Rules::default()));
-        tokio::task::spawn_local(accept(listener, Rc::clone(&rules)));
-        listen_to_pid1(socket, &rules).await
+        fd::set_nonblocking(&socket, true)?;
+        let socket = Rc::new(fd::watch(socket)?);
+        let egress = Egress::new(Rc::clone(&socket));
+        tokio::task::spawn_local(accept(listener, Rc::clone(&rules), Rc::clone(&egress)));
+        listen_to_pid1(socket, &rules, &egress).await
     })
 }
 
 /// Follows PID 1's rules; says that it is ready once it has the first.
-async fn listen_to_pid1(socket: OwnedFd, rules: &RefCell<Rules>) -> io::Result<()> {
-    fd::set_nonblocking(&socket, true)?;
-    let socket = Rc::new(fd::watch(socket)?);
+async fn listen_to_pid1(
+    socket: Rc<AsyncFd<OwnedFd>>,
+    rules: &RefCell<Rules>,
+    egress: &Rc<Egress>,
+) -> io::Result<()> {
     let questions = Rc::new(Questions::default());
     let mut packet = vec![0; MAX_PACKET_BYTES];
     let mut notify = std::env::var(NOTIFY_FD)
@@ -100,6 +113,8 @@ async fn listen_to_pid1(socket: OwnedFd, rules: &RefCell<Rules>) -> io::Result<(
             ToNet::Pod { ports } => rules.borrow_mut().ports = ports,
             ToNet::Probe { number, probe } => questions.ask(&socket, number, probe),
             ToNet::Forget { number } => questions.forget(number),
+            ToNet::Egress { policy, searches } => egress.open(policy, searches).await,
+            ToNet::EgressHeard { number } => egress.denial_heard(number),
         }
         if let Some(notify) = notify.take() {
             nix::unistd::write(&notify, b"1")?;
@@ -107,14 +122,14 @@ async fn listen_to_pid1(socket: OwnedFd, rules: &RefCell<Rules>) -> io::Result<(
     }
 }
 
-async fn accept(mut listener: Listener, rules: Rc<RefCell<Rules>>) {
+async fn accept(mut listener: Listener, rules: Rc<RefCell<Rules>>, egress: Rc<Egress>) {
     let handshakes = Handshakes::new(MAX_HANDSHAKES);
     let streams = Rc::new(Streams::default());
     loop {
         match listener.accept().await {
             Ok(stream) => {
-                let (rules, streams) = (Rc::clone(&rules), Rc::clone(&streams));
-                handshakes.start(|place| carry(stream, rules, place, streams));
+                let (rules, streams, egress) = (Rc::clone(&rules), Rc::clone(&streams), Rc::clone(&egress));
+                handshakes.start(|place| carry(stream, rules, egress, place, streams));
                 tokio::task::yield_now().await;
             }
             Err(error) => {
@@ -126,22 +141,36 @@ async fn accept(mut listener: Listener, rules: Rc<RefCell<Rules>>) {
 }
 
 /// One stream, from its header to its end.
-async fn carry(mut stream: Stream, rules: Rc<RefCell<Rules>>, place: Place, streams: Rc<Streams>) {
-    match timeout(HANDSHAKE, open(&mut stream, &rules, &streams)).await {
-        Ok(Ok((target, _taken))) => {
+async fn carry(
+    mut stream: Stream,
+    rules: Rc<RefCell<Rules>>,
+    egress: Rc<Egress>,
+    place: Place,
+    streams: Rc<Streams>,
+) {
+    match timeout(HANDSHAKE, open(&mut stream, &rules, &egress, &streams)).await {
+        Ok(Ok(Some((target, _taken)))) => {
             drop(place);
             ingress::carry(target, stream).await;
+        }
+        Ok(Ok(None)) => {
+            let accepted = link::write_reply(&mut stream, StreamReply::Accepted);
+            if matches!(timeout(HANDSHAKE, accepted).await, Ok(Ok(()))) {
+                egress.park(stream);
+            }
         }
         Ok(Err(reply)) => refuse(stream, reply).await,
         Err(_elapsed) => refuse(stream, StreamReply::Timeout).await,
     }
 }
 
+/// What of the Pod a stream is for; `None`: it is one for the Pod to connect through.
 async fn open(
     stream: &mut Stream,
     rules: &RefCell<Rules>,
+    egress: &Egress,
     streams: &Streams,
-) -> Result<(Target, Taken), StreamReply> {
+) -> Result<Option<(Target, Taken)>, StreamReply> {
     let header = link::read_header(stream).await.map_err(|error| {
         log::info!("refused a stream: {error}");
         error.reply()
@@ -149,7 +178,11 @@ async fn open(
     if !rules.borrow().is_ours(header.session.as_deref()) {
         return Err(StreamReply::NotYourSession);
     }
-    ingress::open(&header.stream, rules, streams).await
+    match header.stream {
+        StreamKind::Egress {} if egress.is_open() => Ok(None),
+        StreamKind::Egress {} => Err(StreamReply::NoEgress),
+        kind => ingress::open(&kind, rules, streams).await.map(Some),
+    }
 }
 
 async fn refuse(mut stream: Stream, reply: StreamReply) {

@@ -96,6 +96,8 @@ pub(super) struct Pid1 {
     pub(super) failure: Option<ExitCode>,
     pub(super) reaped: u64,
     pub(super) refused: u64,
+    /// Denied attempts to reach something outside, by container.
+    pub(super) egress_denied: BTreeMap<String, u64>,
     pub(super) facts: Sender<Input>,
     pub(super) wishes: Sender<Input>,
 }
@@ -274,6 +276,7 @@ impl Pid1 {
             failure: None,
             reaped: 0,
             refused: 0,
+            egress_denied: BTreeMap::new(),
             facts,
             wishes,
         })
@@ -309,6 +312,7 @@ impl Pid1 {
             Input::Report(pid) => self.read_report(pid),
             Input::ServiceReady(pid) => self.service_ready(pid),
             Input::Net(FromNet::Probed { number, answer }) => self.net_answered(number, answer),
+            Input::Net(message) => self.hear_of_egress(message),
             Input::Slept(number) => self.slept(number),
             Input::CommandLate(number) => self.command_late(number),
             Input::Worker(message) => {

@@ -70,7 +70,10 @@ impl Pid1 {
             StreamKind::Broker { request } => {
                 self.accept_stream(stream, move |stream| Input::Broker { request, stream });
             }
-            StreamKind::Control {} | StreamKind::Ingress { .. } | StreamKind::Datagrams { .. } => {
+            StreamKind::Control {}
+            | StreamKind::Ingress { .. }
+            | StreamKind::Datagrams { .. }
+            | StreamKind::Egress {} => {
                 self.refused += 1;
                 control::refuse(stream, StreamReply::Malformed);
             }
@@ -356,6 +359,7 @@ impl Pid1 {
         } else {
             None
         };
+        self.open_egress(&plan);
         self.plan = Some(Rc::new(plan.clone()));
         self.sized.clone_from(&self.plan);
         self.step(Event::Accept(Box::new(plan)));
@@ -432,6 +436,7 @@ impl Pid1 {
             logs: logs.counters(),
             usage: self.usage(),
             probes: self.probes_counted(),
+            egress_denied: self.egress_denied.clone(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use manifest_sync::egress::RESOLVER;
 use manifest_sync::plan::{DnsPlan, Plan};
 
 /// /etc/hosts (K-491).
@@ -29,11 +30,19 @@ pub(crate) fn hosts(plan: &Plan, pod_ip: &str) -> String {
     text
 }
 
-/// /etc/resolv.conf (K-499): `search`, `nameserver`, `options`.
-pub(crate) fn resolv_conf(dns: &DnsPlan) -> String {
+/// /etc/resolv.conf (K-499): `search`, `nameserver`, `options`. Where names can be reached, the enclave's resolver is what the
+/// cluster's is on a node: the first, unless `dnsPolicy` is `None`.
+pub(crate) fn resolv_conf(plan: &Plan) -> String {
+    resolv_conf_of(&plan.dns, plan.egress.is_some())
+}
+
+fn resolv_conf_of(dns: &DnsPlan, has_resolver: bool) -> String {
     let mut text = String::new();
     if !dns.searches.is_empty() {
         let _ = writeln!(text, "search {}", dns.searches.join(" "));
+    }
+    if has_resolver && !(dns.own_only && !dns.nameservers.is_empty()) {
+        let _ = writeln!(text, "nameserver {RESOLVER}");
     }
     for server in &dns.nameservers {
         let _ = writeln!(text, "nameserver {server}");
@@ -54,12 +63,29 @@ mod tests {
             nameservers: vec!["10.0.0.1".to_owned(), "10.0.0.2".to_owned()],
             searches: vec!["a.example".to_owned(), "b.example".to_owned()],
             options: vec!["ndots:5".to_owned(), "edns0".to_owned()],
+            own_only: false,
         };
         let expected = "search a.example b.example\n\
                         nameserver 10.0.0.1\n\
                         nameserver 10.0.0.2\n\
                         options ndots:5 edns0\n";
-        assert_eq!(resolv_conf(&dns), expected);
-        assert_eq!(resolv_conf(&DnsPlan::default()), "");
+        assert_eq!(resolv_conf_of(&dns, false), expected);
+        assert_eq!(resolv_conf_of(&DnsPlan::default(), false), "");
+    }
+
+    #[test]
+    fn the_enclaves_resolver_is_the_first_unless_the_pod_wants_its_own_only() {
+        let with = |own_only| DnsPlan {
+            nameservers: vec!["127.0.0.1".to_owned()],
+            own_only,
+            ..DnsPlan::default()
+        };
+        let both = "nameserver 127.0.0.53\nnameserver 127.0.0.1\n";
+        assert_eq!(resolv_conf_of(&with(false), true), both);
+        assert_eq!(resolv_conf_of(&with(true), true), "nameserver 127.0.0.1\n");
+        assert_eq!(
+            resolv_conf_of(&DnsPlan::default(), true),
+            "nameserver 127.0.0.53\n"
+        );
     }
 }

@@ -9,6 +9,7 @@ mod cgroup;
 mod command;
 mod container;
 mod control;
+mod egress;
 mod event_loop;
 mod exit;
 mod finish;

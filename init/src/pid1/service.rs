@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use cloister_init::supervisor::event::{Pid, Readiness};
 use manifest_sync::config::EnclaveConfig;
+use manifest_sync::egress::EgressPolicy;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::Sender;
 
@@ -66,6 +67,8 @@ pub(super) struct Services {
     net: Option<Rc<AsyncFd<OwnedFd>>>,
     session: String,
     ports: PodPorts,
+    /// What the Pod may reach outside, and its search domains.
+    egress: Option<(EgressPolicy, Vec<String>)>,
     /// The line to `attest`; `None`: there is no security module.
     attestation: Option<Attestation>,
 }
@@ -108,6 +111,7 @@ impl Services {
             net: None,
             session,
             ports: PodPorts::default(),
+            egress: None,
             attestation: attests.then(Attestation::default),
         }
     }
@@ -156,6 +160,7 @@ impl Services {
             self.tell(&ToNet::Pod {
                 ports: self.ports.clone(),
             });
+            self.tell_egress();
         } else if index == ATTEST
             && let Some(attestation) = &mut self.attestation
         {
@@ -175,6 +180,23 @@ impl Services {
         self.tell(&ToNet::Pod {
             ports: self.ports.clone(),
         });
+    }
+
+    /// What the Pod may reach outside, and what its resolvers append to names.
+    pub(crate) fn open_egress(&mut self, policy: EgressPolicy, searches: Vec<String>) {
+        self.egress = Some((policy, searches));
+        self.tell_egress();
+    }
+
+    fn tell_egress(&self) {
+        if let Some((policy, searches)) = self.egress.clone() {
+            self.tell(&ToNet::Egress { policy, searches });
+        }
+    }
+
+    /// The container of a denial has been looked for.
+    pub(crate) fn denial_heard(&self, number: u64) {
+        self.tell(&ToNet::EgressHeard { number });
     }
 
     /// Has `net` ask the Pod; it answers with `Probed`.

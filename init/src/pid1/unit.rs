@@ -246,7 +246,7 @@ impl Pid1 {
         let files = [
             managed_file::hosts(&plan, POD_IP),
             format!("{}\n", plan.hostname),
-            managed_file::resolv_conf(&plan.dns),
+            managed_file::resolv_conf(&plan),
         ];
         process::prepare(&layout::instance(&container.name, attempt), files).map_err(create)?;
         let (stdout, stdout_end) = fd::pipe().map_err(create)?;

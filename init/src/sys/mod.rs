@@ -14,5 +14,6 @@ pub(crate) mod mount;
 pub(crate) mod power;
 pub(crate) mod proc;
 pub(crate) mod reap;
+pub(crate) mod route;
 pub(crate) mod signal;
 pub(crate) mod spawn;

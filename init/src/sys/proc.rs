@@ -45,3 +45,44 @@ pub(crate) fn join_cgroup(cgroup: &Path) -> io::Result<()> {
 pub(crate) fn set_oom_score_adj(score: i32) -> io::Result<()> {
     std::fs::write("/proc/self/oom_score_adj", score.to_string())
 }
+
+/// Links of processes' descriptors that are looked at for one question: some milliseconds.
+const MAX_LINKS: usize = 20_000;
+
+/// The PID namespace of a process, by name (pid_namespaces(7)).
+pub(crate) fn pid_namespace(pid: impl std::fmt::Display) -> Option<String> {
+    let link = std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok()?;
+    Some(link.to_str()?.to_owned())
+}
+
+/// The one of these PID namespaces in which a process has the socket with this inode open (proc_pid_fd(5)).
+pub(crate) fn namespace_with_socket(
+    inode: u64,
+    namespaces: &std::collections::BTreeSet<&str>,
+) -> Option<String> {
+    let socket = format!("socket:[{inode}]");
+    let mut links = 0;
+    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let Some(namespace) = pid_namespace(pid).filter(|name| namespaces.contains(name.as_str())) else {
+            continue;
+        };
+        for descriptor in std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            links += 1;
+            if links > MAX_LINKS {
+                return None;
+            }
+            if std::fs::read_link(descriptor.path()).is_ok_and(|link| link == Path::new(&socket)) {
+                return Some(namespace);
+            }
+        }
+    }
+    None
+}

@@ -83,6 +83,9 @@ pub enum StreamKind {
         /// `containerPort`.
         port: u16,
     },
+    /// A connection that the Pod will want to make, both ways: the enclave keeps it until then, and says where to
+    /// ([`crate::link::EgressTarget`]).
+    Egress {},
 }
 
 /// The listener's answer.
@@ -105,10 +108,12 @@ pub enum StreamReply {
     Timeout = 6,
     /// There is no Pod yet.
     NoPod = 7,
+    /// The Pod may reach nothing outside.
+    NoEgress = 8,
 }
 
 impl StreamReply {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Accepted,
         Self::Malformed,
         Self::Version,
@@ -117,6 +122,7 @@ impl StreamReply {
         Self::Busy,
         Self::Timeout,
         Self::NoPod,
+        Self::NoEgress,
     ];
 }
 
@@ -133,6 +139,7 @@ impl fmt::Display for StreamReply {
             Self::Busy => "too many streams",
             Self::Timeout => "timed out",
             Self::NoPod => "no Pod is running, or it does not declare that port",
+            Self::NoEgress => "the Pod may reach nothing outside",
         })
     }
 }
@@ -256,6 +263,7 @@ mod tests {
                 port: 8080,
                 client: Some(([192, 0, 2, 7], 40000).into()),
             },
+            StreamKind::Egress {},
         ];
         for kind in kinds {
             let header = StreamHeader::new(Some("00ff".into()), kind);

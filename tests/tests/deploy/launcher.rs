@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 
 use host_proxy::cli::{self, Command, Serving, Verb};
+use host_proxy::egress::{Egress, EgressOptions};
 use host_proxy::http::{Site, serve_tcp};
 use host_proxy::ingress::{Ingress, When};
 use host_proxy::logs::Ring;
@@ -153,6 +154,7 @@ impl Health {
         let site = Site {
             view: publisher.subscribe(),
             ingress: Ingress::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Vec::new(), When::Ready),
+            egress: Egress::new(EgressOptions::default()),
             logs: Ring::new(),
             control,
         };
