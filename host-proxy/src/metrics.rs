@@ -23,14 +23,7 @@ type Labels = Vec<(&'static str, String)>;
 type GaugeFamily = Family<Labels, Gauge<i64>>;
 type CounterFamily = Family<Labels, Counter<u64, AtomicU64>>;
 
-<<<<<<< HEAD
 /// The media type of [`text`].
-=======
-/// Containers with counters of their own: the enclave is not believed about how many there are.
-const MAX_CONTAINERS: usize = 256;
-
-/// The media type of the answer.
->>>>>>> e1a1e97 (Egress: names and networks that the signed bundle allows)
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// The media type of [`plain`].
 pub const PLAIN_MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -133,9 +133,7 @@ fn the_text_is_what_a_parser_expects() {
             "cloister_ingress_bytes_total{port=\"80\",protocol=\"TCP\",listen=\"127.0.0.1:8080\",direction=\"out\"}",
             20.0,
         ),
-<<<<<<< HEAD
         ("cloister_log_dropped_records_total{container=\"app\"}", 1.0),
-=======
         ("cloister_egress_connections_total", 9.0),
         ("cloister_egress_bytes_total{direction=\"in\"}", 30.0),
         (
@@ -147,8 +145,6 @@ fn the_text_is_what_a_parser_expects() {
             0.0,
         ),
         ("cloister_egress_denied_attempts_total{container=\"app\"}", 6.0),
-        ("cloister_log_dropped_records_total", 1.0),
->>>>>>> e1a1e97 (Egress: names and networks that the signed bundle allows)
         (
             "cloister_log_bytes_total{container=\"app\",stream=\"stderr\"}",
             50.0,
@@ -185,7 +181,7 @@ fn what_pid_1_counts_has_series_for_each_container_and_not_too_many() {
         result: "failed".to_owned(),
         count: 3,
     }];
-    let made = text(&snapshot, &[], &LogCounts::default()).expect("encoded");
+    let made = text(&snapshot, &[], &EgressCounts::default(), &LogCounts::default()).expect("encoded");
     let series = parse(&made);
     for (name, value) in [
         ("cloister_init_log_records_total{container=\"c0\"}", 5.0),
@@ -245,7 +241,7 @@ fn what_deploy_names_is_exported() {
         sinks: vec![SinkCounts::default()],
         ..LogCounts::default()
     };
-    let made = text(&snapshot, &[port], &logs).expect("encoded");
+    let made = text(&snapshot, &[port], &EgressCounts::default(), &logs).expect("encoded");
     let series = parse(&made);
     let exported: BTreeSet<&str> = series
         .keys()

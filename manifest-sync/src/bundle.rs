@@ -183,11 +183,11 @@ fn policy(item: &Node<'_>) -> EnclavePolicy {
     let Some(spec) = item.get("spec") else {
         return EnclavePolicy::default();
     };
-<<<<<<< HEAD
-    spec.fields(&["generation", "application", "ingress", "logs"], &[], &[]);
-=======
-    spec.fields(&["generation", "application", "ingress", "egress"], &[], &[]);
->>>>>>> e1a1e97 (Egress: names and networks that the signed bundle allows)
+    spec.fields(
+        &["generation", "application", "ingress", "egress", "logs"],
+        &[],
+        &[],
+    );
     let generation = spec.get("generation").and_then(|node| node.int(0, i64::MAX));
     EnclavePolicy {
         generation: generation.and_then(|number| u64::try_from(number).ok()),

@@ -288,11 +288,8 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         config_maps: BTreeMap::new(),
         secrets: BTreeMap::new(),
         secret_classes: BTreeMap::new(),
-<<<<<<< HEAD
         logs: crate::log_plan::LogPlan::default(),
-=======
         egress: None,
->>>>>>> e1a1e97 (Egress: names and networks that the signed bundle allows)
     })
 }
 

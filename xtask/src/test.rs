@@ -24,7 +24,14 @@ pub(crate) const SKIPPED: &str = "SKIPPED";
 
 /// End-to-end tests that run in an emulated enclave: those of the local back-end that make sense there, unchanged, and
 /// those of the machine itself.
-const IN_A_MACHINE: [&str; 5] = ["lifecycle", "container", "bad_image", "redis", "machine"];
+const IN_A_MACHINE: [&str; 6] = [
+    "lifecycle",
+    "container",
+    "bad_image",
+    "redis",
+    "egress",
+    "machine",
+];
 /// Tests of the kernel that has the security module's driver as a module. Building it takes as long as building the
 /// other one, so they have a run of their own.
 const MODULAR: &str = "modular::";

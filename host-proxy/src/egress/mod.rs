@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use manifest_sync::link::{EgressHost, EgressReply, EgressTarget, Stream, write_egress_reply};
-use manifest_sync::relay::{self, relay};
+use manifest_sync::relay::{self, Direction, relay_and_count};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -137,10 +137,15 @@ impl Egress {
             idle: IDLE,
             half_close: stream.half_close(),
         };
-        let (moved, result) = relay(server, stream, options).await;
+        let count = |direction, bytes| {
+            let counter = match direction {
+                Direction::ToLink => &inner.bytes_in,
+                Direction::FromLink => &inner.bytes_out,
+            };
+            counter.fetch_add(bytes, Relaxed);
+        };
+        let (_, result) = relay_and_count(server, stream, options, count).await;
         inner.open.fetch_sub(1, Relaxed);
-        inner.bytes_in.fetch_add(moved.to_link, Relaxed);
-        inner.bytes_out.fetch_add(moved.from_link, Relaxed);
         if let Err(error) = result {
             log::debug!("egress: {target}: {error}");
         }

@@ -58,21 +58,17 @@ pub(super) async fn answer(
             json(StatusCode::OK, &events)
         }
         (&Method::GET, "/metrics") => {
-<<<<<<< HEAD
-            let made = metrics::text(&site.view.borrow(), &site.ingress.counts(), &site.logs.counts());
-            let accepts = request
-                .headers()
-                .get(ACCEPT)
-                .and_then(|value| value.to_str().ok());
-            let open = accepts.is_some_and(|accepts| accepts.contains("application/openmetrics-text"));
-=======
             let made = metrics::text(
                 &site.view.borrow(),
                 &site.ingress.counts(),
                 &site.egress.counts(),
                 &site.logs.counts(),
             );
->>>>>>> e1a1e97 (Egress: names and networks that the signed bundle allows)
+            let accepts = request
+                .headers()
+                .get(ACCEPT)
+                .and_then(|value| value.to_str().ok());
+            let open = accepts.is_some_and(|accepts| accepts.contains("application/openmetrics-text"));
             match made {
                 Ok(made) if open => whole(StatusCode::OK, metrics::MEDIA_TYPE, made.into()),
                 Ok(made) => whole(

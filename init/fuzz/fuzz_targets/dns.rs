@@ -2,9 +2,12 @@
 //! question, and are never taken for queries.
 #![no_main]
 
+#[path = "../../src/egress/dns.rs"]
+mod dns;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use cloister_init::egress::dns::{Answer, Fault, read};
+use dns::{Answer, Fault, read};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|message: &[u8]| {
@@ -20,7 +23,12 @@ fuzz_target!(|message: &[u8]| {
     };
     // Four characters for each byte of the longest name, and dots.
     assert!(query.name.len() <= 4 * 255 && query.name.is_ascii());
-    assert!(!query.name.bytes().any(|byte| byte.is_ascii_control() || byte.is_ascii_uppercase()));
+    assert!(
+        !query
+            .name
+            .bytes()
+            .any(|byte| byte.is_ascii_control() || byte.is_ascii_uppercase())
+    );
     let answers = [
         Answer::Address(Ipv4Addr::LOCALHOST, 60),
         Answer::Address6(Ipv6Addr::LOCALHOST, 60),

@@ -2,7 +2,10 @@
 //! never a verdict that more of the same would contradict.
 #![no_main]
 
-use cloister_init::egress::hello::{Hello, MAX_HELLO, inspect};
+#[path = "../../src/egress/hello.rs"]
+mod hello;
+
+use hello::{Hello, MAX_HELLO, inspect};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Header of a message.
 const HEADER: usize = 12;
+/// The name of the question, by its place after the header (RFC 1035, section 4.1.4).
+const QUESTION: [u8; 2] = [0xc0, 12];
 /// Largest message that is looked at. A query with one question and EDNS options needs a tenth of it.
 pub const MAX_QUERY: usize = 4096;
 /// Bytes of a name as it travels (RFC 1035, section 3.1).
@@ -212,8 +214,7 @@ impl Query {
         }
         out.extend_from_slice(&self.question);
         if let Some((kind, seconds, data)) = data {
-            // The name of the question, by its place (RFC 1035, section 4.1.4).
-            out.extend_from_slice(&[0xc0, HEADER as u8]);
+            out.extend_from_slice(&QUESTION);
             out.extend_from_slice(&kind.to_be_bytes());
             out.extend_from_slice(&CLASS_IN.to_be_bytes());
             out.extend_from_slice(&seconds.to_be_bytes());

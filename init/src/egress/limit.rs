@@ -8,8 +8,8 @@ use super::super::supervisor::time::Time;
 
 /// Attempts told at once.
 const BURST: u32 = 10;
-/// One more may be told after so long.
-const EVERY: Duration = Duration::from_secs(6);
+/// One more may be told after so many milliseconds.
+const EVERY_MS: u64 = 6000;
 /// The same destination is told once in so long.
 const QUIET: Duration = Duration::from_secs(60);
 /// Destinations remembered.
@@ -29,7 +29,7 @@ impl Limit {
     pub fn admit(&mut self, destination: &str, now: Time) -> Option<u64> {
         self.told.retain(|_, at| now < *at + QUIET);
         let since = *self.since.get_or_insert(now);
-        let earned = now.as_millis().saturating_sub(since.as_millis()) / EVERY.as_millis() as u64;
+        let earned = now.as_millis().saturating_sub(since.as_millis()) / EVERY_MS;
         if earned > 0 {
             self.spent = self
                 .spent

@@ -246,7 +246,9 @@ pub struct Counters {
     pub log_dropped_bytes: u64,
     /// Connections refused for a bad header or key.
     pub refused_connections: u64,
-<<<<<<< HEAD
+    /// Denied attempts to reach something outside, by container; an empty name where it is not known which.
+    #[serde(default)]
+    pub egress_denied: std::collections::BTreeMap<String, u64>,
     /// Bytes that the log ring of one container may have.
     #[serde(default)]
     pub log_ring_limit_bytes: u64,
@@ -310,11 +312,6 @@ pub struct UsageCounters {
     /// Its limit, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit_bytes: Option<u64>,
-=======
-    /// Denied attempts to reach something outside, by container; an empty name where it is not known which.
-    #[serde(default)]
-    pub egress_denied: std::collections::BTreeMap<String, u64>,
->>>>>>> e1a1e97 (Egress: names and networks that the signed bundle allows)
 }
 
 /// A message as JSON. Our own messages have string keys only, so this cannot fail.

@@ -89,15 +89,15 @@ pub(super) async fn converse(
 ) {
     let _ = client.set_nodelay(true);
     if let EgressHost::Name(name) = &target.host {
-        match timeout(IDLE, begin(&mut client, &mut stream, name, first)).await {
-            Ok(Ok(Verdict::Fits)) => {}
-            Ok(Ok(Verdict::Foreign(server_name))) => {
+        match begin(&mut client, &mut stream, name, first).await {
+            Ok(Verdict::Fits) => {}
+            Ok(Verdict::Foreign(server_name)) => {
                 let kind = DeniedKind::ServerName { name: server_name };
                 let destination = target.to_string();
                 egress.denials.tell(egress.now(), kind, &destination, who).await;
                 return reset(&client);
             }
-            Ok(Err(_)) | Err(_) => return reset(&client),
+            Err(_) => return reset(&client),
         }
     } else if stream.write_all(&first).await.is_err() {
         return reset(&client);
@@ -134,9 +134,9 @@ async fn begin(
     let (mut client_read, mut client_write) = client.split();
     let (mut link_read, mut link_write) = tokio::io::split(stream);
     let mut greeting = Vec::new();
-    let mut greeting_is_over = false;
     let mut held = first;
     let mut deadline = None;
+    let mut active = Instant::now();
     let verdict = loop {
         match (inspect(&held), held.is_empty()) {
             (Hello::Incomplete, true) => {}
@@ -147,12 +147,7 @@ async fn begin(
             (Hello::Malformed, _) => return Err(io::ErrorKind::InvalidData.into()),
             (Hello::Named(_) | Hello::Nameless | Hello::Other, _) => break Verdict::Fits,
         }
-        let late = async {
-            match deadline {
-                Some(deadline) => sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
+        let late = sleep_until(deadline.unwrap_or(active + IDLE));
         let mut chunk = [0; CHUNK];
         tokio::select! {
             count = client_read.read(&mut chunk) => match count? {
@@ -161,8 +156,14 @@ async fn begin(
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 count => held.extend_from_slice(chunk.get(..count).unwrap_or_default()),
             },
-            moved = greet(&mut link_read, &mut client_write, &mut greeting), if !greeting_is_over => {
-                greeting_is_over = moved? == 0;
+            moved = greet(&mut link_read, &mut client_write, &mut greeting) => {
+                active = Instant::now();
+                // A server that has said all speaks no TLS. Its end has to reach a client that only listens.
+                match moved? {
+                    0 if held.is_empty() => break Verdict::Fits,
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    _ => {}
+                }
             }
             () = late => return Err(io::ErrorKind::TimedOut.into()),
         }

@@ -118,10 +118,7 @@ pub(super) fn plan(policy: RestartPolicy, grace_seconds: u32, containers: Vec<Co
         config_maps: BTreeMap::new(),
         secrets: BTreeMap::new(),
         secret_classes: BTreeMap::new(),
-<<<<<<< HEAD
         logs: manifest_sync::log_plan::LogPlan::default(),
-=======
         egress: None,
->>>>>>> e1a1e97 (Egress: names and networks that the signed bundle allows)
     }
 }
