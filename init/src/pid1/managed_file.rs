@@ -41,7 +41,7 @@ fn resolv_conf_of(dns: &DnsPlan, has_resolver: bool) -> String {
     if !dns.searches.is_empty() {
         let _ = writeln!(text, "search {}", dns.searches.join(" "));
     }
-    if has_resolver && !(dns.own_only && !dns.nameservers.is_empty()) {
+    if has_resolver && (!dns.own_only || dns.nameservers.is_empty()) {
         let _ = writeln!(text, "nameserver {RESOLVER}");
     }
     for server in &dns.nameservers {
