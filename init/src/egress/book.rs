@@ -110,6 +110,11 @@ impl Book {
         }
     }
 
+    /// Every name that has an address.
+    pub fn names(&self) -> Vec<String> {
+        self.addresses.keys().cloned().collect()
+    }
+
     /// The name that an address stands for.
     pub fn name_of(&self, address: Ipv4Addr) -> Option<&str> {
         self.entries.get(&address).map(|entry| entry.name.as_str())

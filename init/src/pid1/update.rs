@@ -90,6 +90,9 @@ impl Pid1 {
             keep_resources(&mut plan.init_containers, &before.init_containers);
             keep_resources(&mut plan.containers, &before.containers);
         }
+        if before.egress != plan.egress {
+            self.open_egress(&plan);
+        }
         self.plan = Some(Rc::new(plan.clone()));
         // Before the containers: one that starts again sees the new files.
         self.show_new_content();

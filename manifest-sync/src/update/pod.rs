@@ -42,6 +42,11 @@ pub(super) fn changes(old: &Value, plan: &Plan, next: &Bundle) -> Vec<Finding> {
         findings.push(finding("spec.activeDeadlineSeconds", message));
     }
     findings.extend(resize::forbidden(plan, after, &object));
+    if plan.egress.is_some() != after.egress.is_some() {
+        let message = "may change, but not come or go, while the Pod runs: its containers have a resolver, or none, from \
+                       their start";
+        findings.push(Finding::new("EnclavePolicy", "spec.egress", message));
+    }
     if findings.is_empty() && !same {
         findings.push(finding("spec", MAY_NOT));
     }
@@ -133,6 +138,7 @@ fn unchangeable(plan: &Plan, from: &Plan) -> Plan {
     plan.secrets.clone_from(&from.secrets);
     plan.secret_classes.clone_from(&from.secret_classes);
     plan.logs.clone_from(&from.logs);
+    plan.egress.clone_from(&from.egress);
     settle(&mut plan.init_containers, &from.init_containers);
     settle(&mut plan.containers, &from.containers);
     plan

@@ -118,6 +118,13 @@ impl Egress {
                 log::warn!("egress: no address for {name}");
             }
         }
+        // Programs keep addresses that they were given before.
+        let known = self.book.borrow().names();
+        for name in known {
+            if !policy.ports_of_name(&name).is_empty() {
+                self.address_of(&name, Tenure::Passing);
+            }
+        }
         self.start(denial::origin(), denial::flush(Rc::clone(self)));
     }
 
