@@ -4,7 +4,7 @@ use super::*;
 fn query(name: &str, kind: u16, class: u16, edns: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(!edns.is_empty())];
     for label in name.split('.').filter(|label| !label.is_empty()) {
-        bytes.push(label.len() as u8);
+        bytes.push(u8::try_from(label.len()).expect("a label"));
         bytes.extend_from_slice(label.as_bytes());
     }
     bytes.push(0);

@@ -21,7 +21,7 @@ impl Pid1 {
         for network in policy.networks() {
             if let Err(error) = route::add_local(network) {
                 let message = format!("{network} cannot be reached: this kernel has no such route: {error}");
-                self.emit(None, Warning, "EgressUnavailable", message);
+                self.emit(None, Warning, "EgressUnavailable", &message);
             }
         }
         let searches = plan.dns.searches.iter();
@@ -46,7 +46,7 @@ impl Pid1 {
                 self.tell_denial(container, &kind, &destination, untold);
             }
             FromNet::EgressUntold { count } => self.count_denials(None, count),
-            FromNet::EgressTrouble { message } => self.emit(None, Warning, "EgressUnavailable", message),
+            FromNet::EgressTrouble { message } => self.emit(None, Warning, "EgressUnavailable", &message),
             FromNet::Probed { .. } => {}
         }
     }
@@ -73,7 +73,7 @@ impl Pid1 {
             DeniedKind::Failed { reason } => {
                 let text = format!("connection to {destination}: {reason}");
                 log::info!("egress: {text}");
-                return self.emit(container, Warning, "EgressFailed", text);
+                return self.emit(container, Warning, "EgressFailed", &text);
             }
         };
         if untold > 0 {
@@ -81,7 +81,7 @@ impl Pid1 {
         }
         log::info!("egress: {text}");
         self.count_denials(container, 1);
-        self.emit(container, Warning, reason, text);
+        self.emit(container, Warning, reason, &text);
     }
 
     /// Containers are bounded by the plan, and so are the counters.
