@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod correlation;
-pub mod eviction;
 pub mod egress;
+pub mod eviction;
 pub mod resize;
 pub mod resources;
 pub mod supervisor;
