@@ -35,6 +35,31 @@ pub(crate) fn init_container(
     Some(plan)
 }
 
+/// An ephemeral container: run once (K-015, K-030).
+pub(crate) fn ephemeral_container(
+    node: &Node<'_>,
+    pod: Option<&Node<'_>>,
+    fs_group: Option<u32>,
+    volumes: &[VolumePlan],
+) -> Option<ContainerPlan> {
+    for field in [
+        "ports",
+        "resources",
+        "resizePolicy",
+        "restartPolicy",
+        "restartPolicyRules",
+        "lifecycle",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+    ] {
+        if node.get(field).is_some() {
+            node.error_at(field, "cannot be set for an Ephemeral Container");
+        }
+    }
+    container(node, pod, fs_group, volumes)
+}
+
 pub(crate) fn container(
     node: &Node<'_>,
     pod: Option<&Node<'_>>,
@@ -65,7 +90,7 @@ pub(crate) fn container(
             "startupProbe",
         ],
         &["imagePullPolicy"],
-        &["volumeDevices"],
+        &["volumeDevices", "targetContainerName"],
     );
     // K-346.
     for field in ["stdin", "stdinOnce", "tty"] {

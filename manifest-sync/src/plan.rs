@@ -49,6 +49,8 @@ pub struct Plan {
     pub init_containers: Vec<ContainerPlan>,
     /// Regular containers in spec order.
     pub containers: Vec<ContainerPlan>,
+    /// Ephemeral containers, in the order in which they were added: run once, beside all others.
+    pub ephemeral_containers: Vec<ContainerPlan>,
     /// Volumes of the Pod.
     pub volumes: Vec<VolumePlan>,
     /// `hostAliases`: address and names (K-491).
@@ -74,7 +76,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Every container: init containers, then regular ones.
+    /// Every container but the ephemeral ones: init containers, then regular ones.
     pub fn all_containers(&self) -> impl Iterator<Item = &ContainerPlan> + Clone {
         self.init_containers.iter().chain(&self.containers)
     }

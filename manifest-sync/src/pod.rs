@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::container::{Read, container, init_container};
+use crate::container::{Read, container, ephemeral_container, init_container};
 use crate::decode::Node;
 use crate::digest::BundleDigest;
 use crate::plan::{DnsPlan, Plan, RestartPolicy};
@@ -89,7 +89,6 @@ pub(crate) const POD_HARMLESS: &[&str] = &[
     "imagePullSecrets",
 ];
 const POD_UNSUPPORTED: &[&str] = &[
-    "ephemeralContainers",
     "shareProcessNamespace",
     "hostUsers",
     "overhead",
@@ -111,6 +110,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         &[
             "containers",
             "initContainers",
+            "ephemeralContainers",
             "activeDeadlineSeconds",
             "readinessGates",
             "os",
@@ -182,6 +182,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
     let init_nodes = spec.list_of("initContainers", 64);
     let init_containers = read(&init_nodes, init_container);
     let containers = read(&nodes, container);
+    let ephemeral_containers = read(&spec.list_of("ephemeralContainers", 64), ephemeral_container);
     let restart_policy = policy(&spec).unwrap_or(RestartPolicy::Always);
     for (nodes, plans, is_init) in [
         (&init_nodes, &init_containers, true),
@@ -195,7 +196,11 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         &spec,
         "containers",
         "container name",
-        init_containers.iter().chain(&containers).map(|c| c.name.clone()),
+        init_containers
+            .iter()
+            .chain(&containers)
+            .chain(&ephemeral_containers)
+            .map(|c| c.name.clone()),
     );
     unique(
         &spec,
@@ -276,6 +281,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         readiness_gates: readiness_gates(&spec),
         init_containers,
         containers,
+        ephemeral_containers,
         volumes,
         host_aliases,
         dns: dns(&spec),

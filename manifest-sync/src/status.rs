@@ -79,14 +79,18 @@ pub struct PodStatus {
     pub init_container_statuses: Vec<ContainerStatus>,
     /// Sorted by name (K-300).
     pub container_statuses: Vec<ContainerStatus>,
+    /// In spec order; empty: the Pod has no ephemeral containers.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
 impl PodStatus {
-    /// Every container: init containers, then regular ones.
+    /// Every container: init containers, regular ones, ephemeral ones.
     pub fn all_containers(&self) -> impl Iterator<Item = &ContainerStatus> {
         self.init_container_statuses
             .iter()
             .chain(&self.container_statuses)
+            .chain(&self.ephemeral_container_statuses)
     }
 }
 

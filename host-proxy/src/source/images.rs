@@ -18,7 +18,11 @@ pub(super) fn resolve(items: &mut [Value], layout: Option<&Path>) -> Result<Vec<
         .iter_mut()
         .filter(|item| item.get("kind").is_some_and(|kind| kind == "Pod"))
     {
-        for list in ["/spec/initContainers", "/spec/containers"] {
+        for list in [
+            "/spec/initContainers",
+            "/spec/containers",
+            "/spec/ephemeralContainers",
+        ] {
             let containers = pod.pointer_mut(list).and_then(Value::as_array_mut);
             for image in containers
                 .into_iter()

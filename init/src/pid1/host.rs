@@ -13,6 +13,7 @@ use manifest_sync::protocol::{
 use manifest_sync::reject::{Finding, Rejection};
 use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::trust::{self, VerifiedBundle};
+use manifest_sync::update;
 
 use super::attestation::Identity;
 use super::cgroup;
@@ -255,6 +256,10 @@ impl Pid1 {
 
     /// Measures, then runs.
     fn accept_first(&mut self, id: ConnectionId, verified: VerifiedBundle) {
+        if let Err(rejection) = update::first(&verified) {
+            self.connections.send(id, &FromEnclave::Rejected { rejection });
+            return;
+        }
         if let Some(rejection) = self.needs_module(verified.plan()) {
             self.connections.send(id, &FromEnclave::Rejected { rejection });
             return;

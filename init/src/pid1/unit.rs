@@ -145,6 +145,7 @@ impl Pid1 {
             UnitId::Service(_) => None,
             UnitId::Init(index) => plan.init_containers.get(index),
             UnitId::Container(index) => plan.containers.get(index),
+            UnitId::Ephemeral(index) => plan.ephemeral_containers.get(index),
         }
     }
 
@@ -170,7 +171,9 @@ impl Pid1 {
     pub(super) fn spawn(&mut self, unit: UnitId, attempt: u32) -> Event {
         let spawned = match unit {
             UnitId::Service(index) => self.spawn_service(index, attempt),
-            UnitId::Init(_) | UnitId::Container(_) => self.spawn_container(unit, attempt),
+            UnitId::Init(_) | UnitId::Container(_) | UnitId::Ephemeral(_) => {
+                self.spawn_container(unit, attempt)
+            }
         };
         match spawned {
             Ok(pid) => Event::Spawned { unit, pid },

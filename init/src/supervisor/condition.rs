@@ -129,7 +129,7 @@ impl Conditions {
             .iter()
             .filter(|init| match init.role {
                 Role::Init => !init.is_ready(),
-                Role::Sidecar | Role::Regular => !init.is_started(),
+                Role::Sidecar | Role::Regular | Role::Ephemeral => !init.is_started(),
             })
             .map(|init| init.name.as_str())
             .collect();
@@ -149,7 +149,7 @@ impl Conditions {
 fn containers_ready(phase: Phase, pod: &Pod) -> Finding {
     let lasting = pod.containers().iter();
     let unready: Vec<&str> = lasting
-        .filter(|container| container.role != Role::Init && !container.is_ready())
+        .filter(|container| matches!(container.role, Role::Sidecar | Role::Regular) && !container.is_ready())
         .map(|container| container.name.as_str())
         .collect();
     match phase {

@@ -75,6 +75,8 @@ pub(super) enum Role {
     /// Starts among the init containers and lasts as long as the Pod (section 4).
     Sidecar,
     Regular,
+    /// Added to a Pod that runs; runs once, and nothing depends on it (K-015).
+    Ephemeral,
 }
 
 /// What is known of a pull.
@@ -122,6 +124,7 @@ impl Container {
         let role = match (unit, container.restart_policy) {
             (UnitId::Init(_), Some(RestartPolicy::Always)) => Role::Sidecar,
             (UnitId::Init(_), _) => Role::Init,
+            (UnitId::Ephemeral(_), _) => Role::Ephemeral,
             _ => Role::Regular,
         };
         Self {
@@ -138,7 +141,11 @@ impl Container {
             on_resize: container.resize,
             pod: format!("{}_{}({uid})", plan.name, plan.namespace),
             policies: Policies {
-                pod: plan.restart_policy,
+                pod: if role == Role::Ephemeral {
+                    RestartPolicy::Never
+                } else {
+                    plan.restart_policy
+                },
                 container: container.restart_policy,
                 rules: container.restart_rules.clone(),
             },
@@ -191,6 +198,7 @@ impl Container {
     pub(super) fn is_ready(&self) -> bool {
         match self.role {
             Role::Init => self.has_succeeded(),
+            Role::Ephemeral => false,
             Role::Sidecar | Role::Regular => {
                 let answer = self.probe(ProbeKind::Readiness).map(Worker::result);
                 !self.retired
@@ -204,7 +212,7 @@ impl Container {
     pub(super) fn lets_next_start(&self) -> bool {
         match self.role {
             Role::Init => self.has_succeeded(),
-            Role::Sidecar | Role::Regular => self.is_started(),
+            Role::Sidecar | Role::Regular | Role::Ephemeral => self.is_started(),
         }
     }
 
@@ -412,6 +420,7 @@ impl Container {
             // K-072, K-074.
             Role::Init => !success && self.policies.restarts(exit_code),
             Role::Sidecar | Role::Regular => self.restarts(exit_code),
+            Role::Ephemeral => false,
         };
         if again && fate == Fate::Open {
             self.restart(out);
@@ -421,7 +430,7 @@ impl Container {
         let failed = match self.role {
             Role::Init => !success,
             // K-098.
-            Role::Sidecar => false,
+            Role::Sidecar | Role::Ephemeral => false,
             Role::Regular => exit_code != 0,
         };
         if failed {

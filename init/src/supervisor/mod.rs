@@ -158,7 +158,7 @@ impl Supervisor {
     pub fn unit_name(&self, unit: UnitId) -> &str {
         match unit {
             UnitId::Service(index) => self.services.get(index).map_or("", Service::name),
-            UnitId::Init(_) | UnitId::Container(_) => {
+            UnitId::Init(_) | UnitId::Container(_) | UnitId::Ephemeral(_) => {
                 let container = self.pod.as_ref().and_then(|pod| pod.get(unit));
                 container.map_or("", |container| container.name.as_str())
             }
@@ -216,7 +216,7 @@ impl Supervisor {
             }
             Event::Spawned { unit, pid } => match unit {
                 UnitId::Service(index) => self.with_service(index, |service| service.spawned(pid, out.now)),
-                UnitId::Init(_) | UnitId::Container(_) => {
+                UnitId::Init(_) | UnitId::Container(_) | UnitId::Ephemeral(_) => {
                     self.with_container(unit, |container| container.spawned(pid, out));
                 }
             },
@@ -226,7 +226,7 @@ impl Supervisor {
                 message,
             } => match unit {
                 UnitId::Service(index) => self.with_service(index, |service| service.ended(out.now)),
-                UnitId::Init(_) | UnitId::Container(_) => {
+                UnitId::Init(_) | UnitId::Container(_) | UnitId::Ephemeral(_) => {
                     self.with_container(unit, |container| container.spawn_failed(reason, &message, out));
                 }
             },

@@ -26,6 +26,7 @@ pub(super) fn phase(pod: &Pod) -> Phase {
             Role::Init => count_init(container, &mut count),
             Role::Sidecar => count_sidecar(container, &mut count),
             Role::Regular => count_regular(container, &mut count),
+            Role::Ephemeral => {}
         }
     }
     let has_run = pod.regular().iter().any(Container::has_run);

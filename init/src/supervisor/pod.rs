@@ -28,7 +28,11 @@ use super::volumes::Volumes;
 pub(super) struct Pod {
     pub(super) plan: Plan,
     pub(super) accepted: Time,
-    /// Init containers in spec order, then regular ones.
+    /// For messages about containers.
+    pub(super) uid: String,
+    /// The longest delay of a crash loop.
+    pub(super) restart_cap: Duration,
+    /// Init containers in spec order, then regular ones, then ephemeral ones.
     containers: Vec<Container>,
     /// Exit code of the first container that failed for good.
     first_failure: Option<i32>,
@@ -81,12 +85,17 @@ impl Pod {
         let inits = inits.map(|(index, container)| (UnitId::Init(index), container));
         let regular = plan.containers.iter().enumerate();
         let regular = regular.map(|(index, container)| (UnitId::Container(index), container));
+        let ephemeral = plan.ephemeral_containers.iter().enumerate();
+        let ephemeral = ephemeral.map(|(index, container)| (UnitId::Ephemeral(index), container));
         let containers = inits
             .chain(regular)
+            .chain(ephemeral)
             .map(|(unit, container)| Container::new(&plan, unit, container, uid, restart_cap, now))
             .collect();
         Self {
             volumes: Volumes::new(&plan, now),
+            uid: uid.to_owned(),
+            restart_cap,
             plan,
             accepted: now,
             containers,
@@ -101,7 +110,7 @@ impl Pod {
         }
     }
 
-    /// Init containers in spec order, then regular ones.
+    /// Init containers in spec order, then regular ones, then ephemeral ones.
     pub(super) fn containers(&self) -> &[Container] {
         &self.containers
     }
@@ -113,9 +122,23 @@ impl Pod {
     }
 
     pub(super) fn regular(&self) -> &[Container] {
-        self.containers
-            .get(self.plan.init_containers.len()..)
-            .unwrap_or_default()
+        let inits = self.plan.init_containers.len();
+        let end = inits.saturating_add(self.plan.containers.len());
+        self.containers.get(inits..end).unwrap_or_default()
+    }
+
+    /// Ephemeral containers in spec order.
+    pub(super) fn ephemeral(&self) -> &[Container] {
+        let others = self
+            .plan
+            .init_containers
+            .len()
+            .saturating_add(self.plan.containers.len());
+        self.containers.get(others..).unwrap_or_default()
+    }
+
+    pub(super) fn add(&mut self, container: Container) {
+        self.containers.push(container);
     }
 
     pub(super) fn get(&self, unit: UnitId) -> Option<&Container> {
@@ -363,6 +386,8 @@ impl Pod {
             .get(index)
             .is_some_and(|container| container.instances == 0 || container.removed);
         let turn = match index.checked_sub(1).and_then(|before| inits.get(before)) {
+            // K-015: whatever else is going on.
+            _ if index >= inits.len().saturating_add(self.regular().len()) => true,
             _ if index >= inits.len() => {
                 let mut before = self.containers.iter().take(index).skip(inits.len());
                 self.start_is_over() && !before.any(Container::holds_others_back)
@@ -385,7 +410,7 @@ impl Pod {
         let is_sidecar = before.last().is_some_and(|own| own.role == Role::Sidecar);
         let others = later
             .iter()
-            .any(|other| other.role != Role::Init && other.live().is_some());
+            .any(|other| matches!(other.role, Role::Sidecar | Role::Regular) && other.live().is_some());
         if self.life != Life::Running && is_sidecar && others {
             Turn::Later
         } else {

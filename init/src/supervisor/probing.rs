@@ -109,8 +109,10 @@ impl Container {
         let again = self.is_replaced();
         let message = match self.role {
             Role::Init | Role::Sidecar => format!("Init container {} {what}", self.name),
-            Role::Regular if again => format!("Container {} {what}, will be restarted", self.name),
-            Role::Regular => format!("Container {} {what}", self.name),
+            Role::Regular | Role::Ephemeral if again => {
+                format!("Container {} {what}, will be restarted", self.name)
+            }
+            Role::Regular | Role::Ephemeral => format!("Container {} {what}", self.name),
         };
         let own_grace = self.probe(kind).and_then(|worker| worker.grace_seconds);
         self.kill(own_grace.unwrap_or(pod_grace_seconds), message, out);

@@ -66,7 +66,9 @@ impl Publisher {
         };
         let mut init_container_statuses = statuses(pod.inits());
         let mut container_statuses = statuses(pod.regular());
+        let mut ephemeral_container_statuses = statuses(pod.ephemeral());
         let all = init_container_statuses.iter_mut().chain(&mut container_statuses);
+        let all = all.chain(&mut ephemeral_container_statuses);
         message_share::cut(all, pod.containers().len());
         // K-300.
         container_statuses.sort_by(|a, b| a.name.cmp(&b.name));
@@ -101,6 +103,7 @@ impl Publisher {
                 conditions,
                 init_container_statuses,
                 container_statuses,
+                ephemeral_container_statuses,
             },
         };
         let changed = self.report.as_ref() != Some(&report);
@@ -170,7 +173,7 @@ impl Publisher {
             container_id: container.instances.checked_sub(1).map(id).unwrap_or_default(),
             ready: container.is_ready(),
             started: match container.role {
-                Role::Init => container.is_running(),
+                Role::Init | Role::Ephemeral => container.is_running(),
                 Role::Sidecar | Role::Regular => container.is_started(),
             },
             // K-051: a removed instance counts at once.
@@ -209,6 +212,7 @@ fn planned(plan: &Plan, unit: UnitId) -> Option<&ContainerPlan> {
         UnitId::Service(_) => None,
         UnitId::Init(index) => plan.init_containers.get(index),
         UnitId::Container(index) => plan.containers.get(index),
+        UnitId::Ephemeral(index) => plan.ephemeral_containers.get(index),
     }
 }
 

@@ -11,6 +11,8 @@ pub enum UnitId {
     Init(usize),
     /// A regular container, in spec order.
     Container(usize),
+    /// An ephemeral container, in spec order.
+    Ephemeral(usize),
 }
 
 impl UnitId {
@@ -19,6 +21,7 @@ impl UnitId {
         match self {
             Self::Service(_) => None,
             Self::Init(_) => Some(format!("spec.initContainers{{{name}}}")),
+            Self::Ephemeral(_) => Some(format!("spec.ephemeralContainers{{{name}}}")),
             Self::Container(_) => Some(format!("spec.containers{{{name}}}")),
         }
     }
@@ -29,6 +32,7 @@ impl fmt::Display for UnitId {
         match self {
             Self::Service(index) => write!(f, "service[{index}]"),
             Self::Init(index) => write!(f, "init container[{index}]"),
+            Self::Ephemeral(index) => write!(f, "ephemeral container[{index}]"),
             Self::Container(index) => write!(f, "container[{index}]"),
         }
     }

@@ -44,6 +44,7 @@ impl Pod {
             let planned = match container.unit {
                 UnitId::Init(index) => plan.init_containers.get(index),
                 UnitId::Container(index) => plan.containers.get(index),
+                UnitId::Ephemeral(index) => plan.ephemeral_containers.get(index),
                 UnitId::Service(_) => None,
             };
             if let Some(planned) = planned {
@@ -52,6 +53,16 @@ impl Pod {
             }
         }
         self.volumes.objects_changed(out.now);
+        for (index, planned) in plan
+            .ephemeral_containers
+            .iter()
+            .enumerate()
+            .skip(self.ephemeral().len())
+        {
+            let unit = UnitId::Ephemeral(index);
+            let added = Container::new(&plan, unit, planned, &self.uid, self.restart_cap, out.now);
+            self.add(added);
+        }
         let uid = self.plan.uid.take();
         self.plan = plan;
         self.plan.uid = self.plan.uid.take().or(uid);
@@ -107,7 +118,7 @@ impl Container {
     fn is_outdated(&self) -> Option<String> {
         let may_be_stopped = match self.role {
             // K-078.
-            Role::Init => false,
+            Role::Init | Role::Ephemeral => false,
             Role::Sidecar => self.is_started(),
             Role::Regular => self.is_running(),
         };
@@ -117,7 +128,9 @@ impl Container {
         if self.made_from.as_ref() != Some(&self.definition) {
             return Some(match self.role {
                 Role::Init | Role::Sidecar => format!("Init container {} definition changed", self.name),
-                Role::Regular => format!("Container {} definition changed, will be restarted", self.name),
+                Role::Regular | Role::Ephemeral => {
+                    format!("Container {} definition changed, will be restarted", self.name)
+                }
             });
         }
         // K-472.

@@ -96,6 +96,25 @@ pub fn judge(
     }
 }
 
+/// Whether a bundle may be the first: what is added to a running Pod cannot be there before.
+///
+/// # Errors
+/// The fields that only an update may bring.
+pub fn first(next: &VerifiedBundle) -> Result<(), Rejection> {
+    let plan = next.plan();
+    if plan.ephemeral_containers.is_empty() {
+        return Ok(());
+    }
+    let message = "ephemeral containers are added to a Pod that runs: remove them, and update it later";
+    Err(Rejection {
+        errors: vec![Finding::new(
+            format!("Pod/{}", plan.name),
+            "spec.ephemeralContainers",
+            message,
+        )],
+    })
+}
+
 /// A signer's bundles for another application are not for this Pod, even if the policy takes any.
 fn same_application(running: &Running, next: &VerifiedBundle) -> Result<(), Rejection> {
     if running.application.as_deref() == next.application() {

@@ -41,6 +41,7 @@ pub(super) fn changes(old: &Value, plan: &Plan, next: &Bundle) -> Vec<Finding> {
     if let Some(message) = deadline(plan.active_deadline_seconds, after.active_deadline_seconds) {
         findings.push(finding("spec.activeDeadlineSeconds", message));
     }
+    findings.extend(ephemeral(plan, after, &object));
     findings.extend(resize::forbidden(plan, after, &object));
     if plan.egress.is_some() != after.egress.is_some() {
         let message = "may change, but not come or go, while the Pod runs: its containers have a resolver, or none, from \
@@ -85,7 +86,7 @@ fn allowed(one: &Difference<'_>) -> Allowed {
     let (field, inner) = rest.split_once(['.', '[', '\'']).unwrap_or((rest, ""));
     match field {
         // Judged by its value.
-        "activeDeadlineSeconds" => Allowed::Yes,
+        "activeDeadlineSeconds" | "ephemeralContainers" => Allowed::Yes,
         "tolerations" if adds(one) => Allowed::Yes,
         "containers" | "initContainers" if inner.is_empty() => {
             Allowed::No("pod updates may not add or remove containers")
@@ -126,6 +127,25 @@ fn deadline(old: Option<u32>, new: Option<u32>) -> Option<&'static str> {
     }
 }
 
+/// Ephemeral containers can be added only.
+fn ephemeral(old: &Plan, new: &Plan, object: &str) -> Vec<Finding> {
+    let pairs = old.ephemeral_containers.iter().enumerate();
+    pairs
+        .filter_map(|(index, before)| {
+            let name = &before.name;
+            let message = match new.ephemeral_containers.get(index) {
+                Some(after) if after == before => return None,
+                Some(after) if after.name == *name => {
+                    format!("existing ephemeral containers \"{name}\" may not be changed")
+                }
+                _ => format!("existing ephemeral containers \"{name}\" may not be removed"),
+            };
+            let path = format!("spec.ephemeralContainers[{index}]");
+            Some(Finding::new(object, path, message))
+        })
+        .collect()
+}
+
 /// The part of a plan that has to stay as it is, with everything else taken from `from`.
 fn unchangeable(plan: &Plan, from: &Plan) -> Plan {
     let mut plan = plan.clone();
@@ -139,6 +159,7 @@ fn unchangeable(plan: &Plan, from: &Plan) -> Plan {
     plan.secret_classes.clone_from(&from.secret_classes);
     plan.logs.clone_from(&from.logs);
     plan.egress.clone_from(&from.egress);
+    plan.ephemeral_containers.clone_from(&from.ephemeral_containers);
     settle(&mut plan.init_containers, &from.init_containers);
     settle(&mut plan.containers, &from.containers);
     plan

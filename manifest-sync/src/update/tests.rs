@@ -160,7 +160,10 @@ fn everything_else_is_refused_with_its_path() {
         );
     }
     for (field, value) in [
-        ("resources", json!({"limits": {"cpu": 1}})),
+        (
+            "resizePolicy",
+            json!([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]),
+        ),
         ("ports", json!([{"containerPort": 80}])),
         ("readinessProbe", json!({"tcpSocket": {"port": 80}})),
         ("securityContext", json!({"runAsUser": 1000})),
@@ -305,4 +308,73 @@ fn immutable_objects_keep_their_content() {
         "Secret/one: immutable: field is immutable when `immutable` is set"
     );
     assert_eq!(judge(map("1", true), None), Ok(Relation::Successor));
+}
+
+/// The findings of another `resources` of the only container, which has these first.
+fn resized(old: Value, new: Value) -> Vec<String> {
+    let with = |resources: Value| {
+        let app = json!({"name": "app", "image": image(0), "resources": resources});
+        bundle(&[
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
+                        "spec": {"containers": [app]}}),
+        ])
+    };
+    match judged(&with(old), &with(new), &TrustPolicy::development()) {
+        Ok(_) => Vec::new(),
+        Err(rejection) => rejection.errors.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn lc_265_resources_are_resized_within_the_quality_of_service() {
+    let none: Vec<String> = Vec::new();
+    let both = |cpu: &str, memory: &str| json!({"limits": {"cpu": cpu, "memory": memory}});
+    assert_eq!(resized(both("1", "64Mi"), both("500m", "128Mi")), none);
+    // Equivalents.
+    assert_eq!(resized(both("1", "64Mi"), both("1000m", "65536Ki")), none);
+    let requests = |cpu: &str| json!({"requests": {"cpu": cpu}});
+    assert_eq!(
+        resized(
+            requests("1"),
+            json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}})
+        ),
+        none
+    );
+    let class = "Pod/web: spec.containers[*].resources: Pod QOS Class may not change as a result of resizing";
+    assert_eq!(resized(json!({}), requests("1")), [class]);
+    assert_eq!(
+        resized(json!({"requests": {"cpu": "1", "memory": "1Mi"}}), requests("1")),
+        ["Pod/web: spec.containers[0].resources.requests.memory: resource requests cannot be removed"]
+    );
+}
+
+#[test]
+fn ephemeral_containers_are_added_only() {
+    let one = |name: &str, word: &str| json!({"name": name, "image": image(0), "args": [word]});
+    let with = |list: &[Value]| {
+        let mut pod = pod();
+        pod["spec"]["ephemeralContainers"] = json!(list);
+        bundle(&[pod])
+    };
+    let judge = |old: &[Value], new: &[Value]| judged(&with(old), &with(new), &TrustPolicy::development());
+    assert_eq!(judge(&[], &[one("a", "x")]), Ok(Relation::Successor));
+    assert_eq!(
+        judge(&[one("a", "x")], &[one("a", "x"), one("b", "x")]),
+        Ok(Relation::Successor)
+    );
+    let changed = message(judge(&[one("a", "x")], &[one("a", "y")]));
+    assert!(
+        changed.contains("existing ephemeral containers \"a\" may not be changed"),
+        "{changed}"
+    );
+    let removed = message(judge(&[one("a", "x")], &[]));
+    assert!(
+        removed.contains("existing ephemeral containers \"a\" may not be removed"),
+        "{removed}"
+    );
+    let policy = TrustPolicy::development();
+    let early = verify(&with(&[one("a", "x")]), &policy).expect("it may run");
+    assert!(first(&early).is_err());
+    let ports = json!({"name": "a", "image": image(0), "ports": [{"containerPort": 1}]});
+    assert!(verify(&with(&[ports]), &policy).is_err());
 }

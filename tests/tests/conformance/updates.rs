@@ -183,3 +183,60 @@ fn an_immutable_pod_is_not_changed() {
     );
     assert_eq!(up.wait_running("app"), app);
 }
+
+#[test]
+fn lc_286_an_ephemeral_container_is_started_beside_the_others() {
+    let Some(product) = product() else { return };
+    let objects = |added: &[Value]| {
+        let mut pod = pod(json!({"containers": [guest("app", &["sleep"])]}));
+        if !added.is_empty() {
+            pod["spec"]["ephemeralContainers"] = json!(added);
+        }
+        [pod]
+    };
+    let up = Up::start(&product, &objects(&[]), &[]);
+    let app = up.wait_running("app");
+    let debug = guest("debug", &["say", "here I am"]);
+    accepted(&up.update(&objects(std::slice::from_ref(&debug)), &[]));
+    up.wait_log("here I am");
+    let ended = wait_for("its end", || {
+        let statuses = up.report()?.status.ephemeral_container_statuses;
+        let ended = |status: &ContainerStatus| matches!(status.state, ContainerState::Terminated { .. });
+        statuses.into_iter().find(ended)
+    });
+    assert_eq!((ended.name.as_str(), ended.restart_count), ("debug", 0));
+    accepted(&up.update(&objects(&[debug, guest("more", &["say", "me too"])]), &[]));
+    up.wait_log("me too");
+    refused(
+        &up.update(&objects(&[guest("debug", &["say", "something else"])]), &[]),
+        &[
+            "spec.ephemeralContainers[0]: existing ephemeral containers \"debug\" may not be changed",
+            "spec.ephemeralContainers[1]: existing ephemeral containers \"more\" may not be removed",
+        ],
+    );
+    assert_eq!(up.wait_running("app"), app);
+}
+
+#[test]
+fn a_resize_without_limits_is_infeasible() {
+    let Some(product) = product() else { return };
+    if product.backend != tests::Backend::Local {
+        return;
+    }
+    let objects = |memory: &str| {
+        let mut app = guest("app", &["sleep"]);
+        app["resources"] = json!({"limits": {"cpu": "1", "memory": memory}});
+        [pod(json!({"containers": [app]}))]
+    };
+    let up = Up::start(&product, &objects("64Mi"), &[]);
+    up.wait_running("app");
+    accepted(&up.update(&objects("32Mi"), &[]));
+    let condition = wait_for("the condition", || {
+        let conditions = up.report()?.status.conditions;
+        conditions
+            .into_iter()
+            .find(|one| one.r#type == "PodResizePending")
+    });
+    assert_eq!(condition.reason.as_deref(), Some("Infeasible"));
+    assert_eq!(up.wait_running("app").restart_count, 0);
+}

@@ -175,7 +175,7 @@ fn random_history(policies: &[u8], sidecars: &[bool], probed: &[u8], rules: &[u8
     if pod_policy == RestartPolicy::Never && !may_start_over {
         for (unit, count) in &world.spawned {
             let may_restart = match unit {
-                UnitId::Service(_) => true,
+                UnitId::Service(_) | UnitId::Ephemeral(_) => true,
                 UnitId::Init(index) => sidecars[*index],
                 UnitId::Container(_) => false,
             };

@@ -109,6 +109,7 @@ pub(super) fn plan(policy: RestartPolicy, grace_seconds: u32, containers: Vec<Co
         readiness_gates: Vec::new(),
         init_containers: Vec::new(),
         containers,
+        ephemeral_containers: Vec::new(),
         volumes: Vec::new(),
         host_aliases: Vec::new(),
         dns: DnsPlan::default(),

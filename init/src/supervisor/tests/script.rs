@@ -277,6 +277,10 @@ fn updated(world: &mut World, changes: &[&str]) -> Plan {
             plan.active_deadline_seconds = Some(value.parse().expect("seconds"));
             continue;
         }
+        if what == "ephemeral" {
+            plan.ephemeral_containers.push(container(value));
+            continue;
+        }
         let (name, field) = what.split_once('.').unwrap_or((what, "image"));
         let mut all = plan.init_containers.iter_mut().chain(&mut plan.containers);
         let container = all.find(|one| one.name == name).expect("a container");

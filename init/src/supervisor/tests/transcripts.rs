@@ -134,6 +134,8 @@ transcripts! {
     lc_284_deadline,
     lc_284_deadline_with_kill,
     lc_285_another_label_restarts_nothing,
+    lc_286_ephemeral_container_during_initialisation,
+    lc_286_ephemeral_containers,
     mixed_results,
     oom_killed,
     probe_that_does_not_answer,

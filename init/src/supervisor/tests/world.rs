@@ -252,7 +252,7 @@ impl World {
     pub(super) fn check_turn(&self, unit: UnitId) {
         let status = self.supervisor.report().expect("accepted").status;
         let before = match unit {
-            UnitId::Service(_) => return,
+            UnitId::Service(_) | UnitId::Ephemeral(_) => return,
             UnitId::Init(index) => index,
             UnitId::Container(_) => status.init_container_statuses.len(),
         };
