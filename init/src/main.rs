@@ -6,7 +6,9 @@ mod child;
 mod console;
 mod handshakes;
 mod net;
+mod pause;
 mod pid1;
+mod seccomp;
 mod sys;
 mod unpack;
 
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
         Some("attest") => attestation::main(),
         Some("child") => child::main(),
         Some("net") => net::main(),
+        Some("pause") => pause::main(),
         Some("unpack") => unpack::main(),
         // Words of the kernel's command line that mean nothing to the kernel are PID 1's arguments (kernel-command-line(7));
         // AWS's has one.

@@ -4,12 +4,11 @@ use crate::container_env::{env, env_from};
 use crate::decode::Node;
 use crate::digest::Digest;
 use crate::plan::{
-    ContainerPlan, PortPlan, Protocol, RestartPolicy, RestartRule, RuleAction, RuleOperator, SecurityPlan,
-    VolumePlan,
+    ContainerPlan, PortPlan, Protocol, RestartPolicy, RestartRule, RuleAction, RuleOperator, VolumePlan,
 };
 use crate::pod::{label, named, policy, unique};
 use crate::volume_mount::{Privilege, mount};
-use crate::{lifecycle, probe, resize, resources};
+use crate::{lifecycle, probe, resize, resources, security};
 
 /// Reads one entry of a list of containers: the entry, the Pod's `securityContext`, its `fsGroup`, its volumes.
 pub(crate) type Read = fn(&Node<'_>, Option<&Node<'_>>, Option<u32>, &[VolumePlan]) -> Option<ContainerPlan>;
@@ -180,7 +179,7 @@ pub(crate) fn container(
         mounts,
         restart_policy,
         restart_rules,
-        security: security(node.get("securityContext").as_ref(), pod, fs_group),
+        security: security::container(node.get("securityContext").as_ref(), pod, fs_group),
         termination_message_path: node
             .text_of("terminationMessagePath")
             .filter(|p| !p.is_empty())
@@ -268,87 +267,4 @@ fn port(node: &Node<'_>) -> Option<PortPlan> {
         protocol,
         proxy_protocol: false,
     })
-}
-
-fn security(own: Option<&Node<'_>>, pod: Option<&Node<'_>>, fs_group: Option<u32>) -> SecurityPlan {
-    if let Some(pod) = pod {
-        pod.fields(
-            &[
-                "runAsUser",
-                "runAsGroup",
-                "runAsNonRoot",
-                "supplementalGroups",
-                "fsGroup",
-            ],
-            &[],
-            &[
-                "sysctls",
-                "seLinuxOptions",
-                "seccompProfile",
-                "appArmorProfile",
-                "fsGroupChangePolicy",
-                "supplementalGroupsPolicy",
-                "windowsOptions",
-            ],
-        );
-    }
-    if let Some(own) = own {
-        own.fields(
-            &[
-                "runAsUser",
-                "runAsGroup",
-                "runAsNonRoot",
-                "capabilities",
-                "allowPrivilegeEscalation",
-                "readOnlyRootFilesystem",
-                "privileged",
-            ],
-            &[],
-            &[
-                "procMount",
-                "seLinuxOptions",
-                "seccompProfile",
-                "appArmorProfile",
-                "windowsOptions",
-            ],
-        );
-        if own.flag_of("privileged") == Some(true) {
-            own.error_at("privileged", "is not supported by this release");
-        }
-    }
-    let both = |field: &str| {
-        own.and_then(|n| n.get(field))
-            .or_else(|| pod.and_then(|n| n.get(field)))
-    };
-    let id = |field: &str| both(field).and_then(|n| n.unsigned(0, i32::MAX as u32));
-    let caps = own.and_then(|n| n.get("capabilities"));
-    if let Some(caps) = &caps {
-        caps.fields(&["add", "drop"], &[], &[]);
-    }
-    let list = |field: &str| {
-        caps.as_ref()
-            .and_then(|n| n.get(field))
-            .map(|n| n.texts(64))
-            .unwrap_or_default()
-            .into_iter()
-            .map(|c| c.trim_start_matches("CAP_").to_owned())
-            .collect()
-    };
-    let groups = pod
-        .map(|n| n.list_of("supplementalGroups", 256))
-        .unwrap_or_default();
-    let own_flag = |field: &str| own.and_then(|n| n.flag_of(field));
-    SecurityPlan {
-        run_as_user: id("runAsUser"),
-        run_as_group: id("runAsGroup"),
-        run_as_non_root: both("runAsNonRoot").and_then(|n| n.flag()).unwrap_or(false),
-        supplemental_groups: fs_group
-            .into_iter()
-            .chain(groups.iter().filter_map(|n| n.unsigned(0, i32::MAX as u32)))
-            .collect(),
-        add: list("add"),
-        drop: list("drop"),
-        no_new_privileges: own_flag("allowPrivilegeEscalation") == Some(false),
-        read_only_root: own_flag("readOnlyRootFilesystem") == Some(true),
-    }
 }

@@ -33,10 +33,12 @@ pub struct Plan {
     pub labels: BTreeMap<String, String>,
     /// `metadata.annotations`.
     pub annotations: BTreeMap<String, String>,
-    /// Kernel host name (K-485, K-486).
+    /// Short host name (K-485, K-487).
     pub hostname: String,
     /// Domain after the host name in /etc/hosts, when `subdomain` is set (K-485).
     pub domain: Option<String>,
+    /// What the kernel is told, or why the Pod's sandbox cannot be made, so that nothing of it starts (K-486).
+    pub kernel_hostname: Result<String, String>,
     /// Pod-level policy, default Always (K-020).
     pub restart_policy: RestartPolicy,
     /// `terminationGracePeriodSeconds`, default 30 (K-130).
@@ -55,10 +57,14 @@ pub struct Plan {
     pub volumes: Vec<VolumePlan>,
     /// `hostAliases`: address and names (K-491).
     pub host_aliases: Vec<(String, Vec<String>)>,
-    /// `dnsConfig`.
+    /// `dnsPolicy` and `dnsConfig`.
     pub dns: DnsPlan,
     /// `securityContext.fsGroup`.
     pub fs_group: Option<u32>,
+    /// `shareProcessNamespace` (K-480).
+    pub share_process_namespace: bool,
+    /// `securityContext.sysctls`: names with dots, values (K-422).
+    pub sysctls: Vec<(String, String)>,
     /// `serviceAccountName`, default `default`; only for the downward API.
     pub service_account: String,
     /// `nodeName`; only for the downward API.
@@ -76,6 +82,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What the Pod is called where it asks: the kernel's host name, /etc/hostname, `HOSTNAME` (K-486, K-488).
+    pub fn name_inside(&self) -> &str {
+        self.kernel_hostname.as_ref().unwrap_or(&self.hostname)
+    }
+
     /// Every container but the ephemeral ones: init containers, then regular ones.
     pub fn all_containers(&self) -> impl Iterator<Item = &ContainerPlan> + Clone {
         self.init_containers.iter().chain(&self.containers)
@@ -408,14 +419,30 @@ pub struct SecurityPlan {
     pub run_as_non_root: bool,
     /// `supplementalGroups`, `fsGroup` first (K-412).
     pub supplemental_groups: Vec<u32>,
-    /// `capabilities.add`, without `CAP_`.
+    /// `supplementalGroupsPolicy: Strict`: the groups that the image lists for the user do not count.
+    pub strict_groups: bool,
+    /// `capabilities.add`, in capitals, without `CAP_`.
     pub add: Vec<String>,
     /// `capabilities.drop`.
     pub drop: Vec<String>,
+    /// `privileged` (K-418).
+    pub privileged: bool,
     /// `allowPrivilegeEscalation: false` (K-414).
     pub no_new_privileges: bool,
     /// `readOnlyRootFilesystem`.
     pub read_only_root: bool,
+    /// `seccompProfile`; without one, and as a kubelet with `seccompDefault` has it: `RuntimeDefault` (K-421).
+    pub seccomp: SeccompProfile,
+}
+
+/// `seccompProfile.type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SeccompProfile {
+    /// The profile that container runtimes share.
+    #[default]
+    RuntimeDefault,
+    /// None; what leads out of a container stays closed.
+    Unconfined,
 }
 
 /// Resolver configuration of the Pod (K-495, K-499).
@@ -429,4 +456,8 @@ pub struct DnsPlan {
     pub options: Vec<String>,
     /// `dnsPolicy` is `None`: nothing is added to `nameservers`.
     pub own_only: bool,
+    /// Some of `searches` did not fit into a line and are not there (K-497).
+    pub search_line_cut: bool,
+    /// The `dnsPolicy` that asks for the cluster's DNS, which there is not (K-498).
+    pub missing_cluster_dns: Option<String>,
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::container::{Read, container, ephemeral_container, init_container};
 use crate::decode::Node;
 use crate::digest::BundleDigest;
-use crate::plan::{DnsPlan, Plan, RestartPolicy};
+use crate::plan::{Plan, RestartPolicy};
 use crate::pod_volume::volume;
-use crate::resize;
+use crate::{names, resize, security};
 
 /// Checks ObjectMeta; returns its labels and annotations.
 pub(crate) fn metadata(node: &Node<'_>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
@@ -88,14 +88,36 @@ pub(crate) const POD_HARMLESS: &[&str] = &[
     "runtimeClassName",
     "imagePullSecrets",
 ];
-const POD_UNSUPPORTED: &[&str] = &[
-    "shareProcessNamespace",
-    "hostUsers",
-    "overhead",
-    "resourceClaims",
-    "resources",
-    "setHostnameAsFQDN",
-    "hostnameOverride",
+const POD_UNSUPPORTED: &[&str] = &["overhead", "resourceClaims", "resources"];
+
+/// Fields that have one value only here, the other one, and why.
+const REFUSED: &[(&str, bool, &str)] = &[
+    (
+        "hostNetwork",
+        true,
+        "an enclave has no network but the Pod's own, and none of the node's reaches into it. Publish ports; remove it",
+    ),
+    (
+        "hostPID",
+        true,
+        "the enclave's own processes are what the Pod is guarded by. For one namespace for all containers, use \
+         shareProcessNamespace",
+    ),
+    (
+        "hostIPC",
+        true,
+        "there is no IPC namespace but the Pod's, which all its containers share. Remove it",
+    ),
+    (
+        "hostUsers",
+        false,
+        "the enclave is the Pod's alone: there are no users of a node to be kept apart from. Remove it",
+    ),
+    (
+        "automountServiceAccountToken",
+        true,
+        "there is no API server for it. Remove it",
+    ),
 ];
 
 /// The plan without the objects that the Pod uses; `is_class` knows the names of the bundle's SecretProviderClasses.
@@ -126,6 +148,10 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
             "hostNetwork",
             "hostPID",
             "hostIPC",
+            "hostUsers",
+            "shareProcessNamespace",
+            "setHostnameAsFQDN",
+            "hostnameOverride",
             "automountServiceAccountToken",
             // For the downward API only.
             "serviceAccountName",
@@ -134,23 +160,19 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         POD_HARMLESS,
         POD_UNSUPPORTED,
     );
-    for field in [
-        "hostNetwork",
-        "hostPID",
-        "hostIPC",
-        "automountServiceAccountToken",
-    ] {
-        if spec.flag_of(field) == Some(true) {
-            spec.error_at(
-                field,
-                format!("{field}: true is not supported in an enclave; remove it"),
-            );
+    for (field, refused, reason) in REFUSED {
+        if spec.flag_of(field) == Some(*refused) {
+            spec.error_at(field, format!("{refused} is not supported: {reason}"));
         }
     }
     for field in ["serviceAccountName", "nodeName"] {
         if let Some(node) = spec.get(field) {
             node.warn("only the downward API shows it: an enclave has no API server and chooses no node");
         }
+    }
+    let share_process_namespace = spec.flag_of("shareProcessNamespace") == Some(true);
+    if share_process_namespace && spec.get("hostPID").is_some_and(|node| *node.value == true) {
+        spec.error_at("shareProcessNamespace", "and hostPID cannot both be enabled");
     }
     let name = meta.text_of("name")?;
     let namespace = meta.text_of("namespace").unwrap_or_else(|| "default".into());
@@ -234,36 +256,8 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
     if all.map(|c| c.env.len()).sum::<usize>() > 4096 {
         spec.error("more than 4096 environment entries");
     }
-    let hostname = if spec.get("hostname").is_some() {
-        named(&spec, "hostname")?
-    } else {
-        name.chars()
-            .take(63)
-            .collect::<String>()
-            .trim_end_matches(['-', '.'])
-            .to_owned()
-    };
-    let domain = if spec.get("subdomain").is_some() {
-        named(&spec, "subdomain").map(|s| format!("{s}.{namespace}.svc.cluster.local"))
-    } else {
-        None
-    };
-    let host_aliases = spec
-        .list_of("hostAliases", 256)
-        .iter()
-        .filter_map(|n| {
-            n.fields(&["ip", "hostnames"], &[], &[]);
-            let ip = n.required("ip")?;
-            if ip.parse::<std::net::IpAddr>().is_err() {
-                n.error_at("ip", "is not an IP address");
-            }
-            let names = n.get("hostnames").map(|h| h.texts(256)).unwrap_or_default();
-            if !names.iter().all(|h| h.split('.').all(label)) {
-                n.error_at("hostnames", "must be DNS names");
-            }
-            Some((ip, names))
-        })
-        .collect();
+    let names = names::names(&spec, &name, &namespace)?;
+    let context = spec.get("securityContext");
     Some(Plan {
         digest,
         name,
@@ -271,8 +265,9 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         uid: meta.text_of("uid"),
         labels,
         annotations,
-        hostname,
-        domain,
+        hostname: names.host,
+        domain: names.domain,
+        kernel_hostname: names.kernel,
         restart_policy,
         grace_seconds,
         active_deadline_seconds: spec
@@ -283,9 +278,11 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         containers,
         ephemeral_containers,
         volumes,
-        host_aliases,
-        dns: dns(&spec),
+        host_aliases: names::host_aliases(&spec),
+        dns: names::dns(&spec),
         fs_group,
+        share_process_namespace,
+        sysctls: context.map(|node| security::pod(&node)).unwrap_or_default(),
         service_account: spec
             .text_of("serviceAccountName")
             .filter(|name| !name.is_empty())
@@ -383,53 +380,6 @@ fn is_qualified_name(text: &str) -> bool {
         && edge(bytes.first())
         && edge(bytes.last())
         && bytes.iter().all(inside)
-}
-
-fn dns(spec: &Node<'_>) -> DnsPlan {
-    if spec.text_of("dnsPolicy").is_some_and(|p| {
-        !["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"].contains(&p.as_str())
-    }) {
-        spec.error_at(
-            "dnsPolicy",
-            "must be ClusterFirst, ClusterFirstWithHostNet, Default or None",
-        );
-    }
-    let own_only = spec.text_of("dnsPolicy").is_some_and(|policy| policy == "None");
-    let Some(config) = spec.get("dnsConfig") else {
-        return DnsPlan {
-            own_only,
-            ..DnsPlan::default()
-        };
-    };
-    config.fields(&["nameservers", "searches", "options"], &[], &[]);
-    let texts = |field, max| -> Vec<String> { config.get(field).map(|n| n.texts(max)).unwrap_or_default() };
-    let nameservers = texts("nameservers", 3);
-    if !nameservers.iter().all(|n| n.parse::<std::net::IpAddr>().is_ok()) {
-        config.error_at("nameservers", "must be IP addresses");
-    }
-    let searches = texts("searches", 32);
-    let options = config
-        .list_of("options", 64)
-        .iter()
-        .filter_map(|o| {
-            o.fields(&["name", "value"], &[], &[]);
-            let n = o.required("name")?;
-            Some(o.text_of("value").map_or(n.clone(), |v| format!("{n}:{v}")))
-        })
-        .collect::<Vec<_>>();
-    if searches
-        .iter()
-        .chain(&options)
-        .any(|t| t.contains(char::is_whitespace))
-    {
-        config.error("must not contain white space");
-    }
-    DnsPlan {
-        nameservers,
-        searches,
-        options,
-        own_only,
-    }
 }
 
 /// A path of a file beneath a volume (K-389), without superfluous slashes. Names that begin with `..` are the volume's own.

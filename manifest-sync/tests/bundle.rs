@@ -142,7 +142,10 @@ fn rules_of_kubernetes_hold() {
     );
     refused(&with("/spec/hostNetwork", json!(true)), &["spec.hostNetwork: "]);
     refused(
-        &with("/spec/containers/0/securityContext", json!({"privileged": true})),
+        &with(
+            "/spec/containers/0/securityContext",
+            json!({"privileged": true, "allowPrivilegeEscalation": false}),
+        ),
         &["privileged"],
     );
     refused(

@@ -111,6 +111,31 @@ fn main() {
             forever();
         }
         ["make-device", name] => make_device(name),
+        ["calls"] => calls(),
+        ["vsock"] => vsock(),
+        ["copy-setuid", path] => copy_setuid(path),
+        ["leave-child", word] => {
+            Command::new("/guest").args(["hang-with-child", "child-of", word]).spawn().expect("a child");
+            println!("left {word}");
+        }
+        ["processes"] => processes(),
+        ["try-write", path] => {
+            println!("write {path}: {}", outcome(std::fs::File::options().create(true).append(true).open(path).map(drop)));
+        }
+        ["inspect-to", path] => {
+            let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
+            std::fs::write(path, status + "end of the status\n").expect("a writable volume");
+        }
+        ["wait-and-cat", path] => {
+            let whole = |text: &String| text.ends_with("end of the status\n");
+            loop {
+                if let Some(text) = std::fs::read_to_string(path).ok().filter(whole) {
+                    print!("{text}");
+                    forever();
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
         ["write-bytes", path, hex] => write_bytes(path, hex),
         ["reach", paths @ ..] => reach(paths),
         ["kill-everything"] => kill_everything(),
@@ -520,6 +545,107 @@ fn make_device(name: &str) {
     println!("end");
 }
 
+unsafe extern "C" {
+    fn syscall(number: i64, ...) -> i64;
+}
+
+/// What becomes of a system call: nothing, or its errno.
+fn call(name: &str, number: i64, arguments: [u64; 5]) {
+    let [a, b, c, d, e] = arguments;
+    // SAFETY: numbers, and null pointers where the kernel wants to read.
+    let result = unsafe { syscall(number, a, b, c, d, e) };
+    let error = std::io::Error::last_os_error().raw_os_error();
+    println!("call {name}: {}", if result >= 0 { "ok".to_owned() } else { format!("errno {}", error.unwrap_or(0)) });
+}
+
+/// Calls that filters treat differently (x86_64).
+fn calls() {
+    call("keyctl", 250, [0, 0, 0, 0, 0]);
+    call("personality", 135, [0xffff_ffff, 0, 0, 0, 0]);
+    call("personality of 32 bits", 135, [0x0080_0000, 0, 0, 0, 0]);
+    call("clone3", 435, [0, 0, 0, 0, 0]);
+    call("io_uring_setup", 425, [1, 0, 0, 0, 0]);
+    call("socket of ALG", 41, [38, 5, 0, 0, 0]);
+    call("socket of UNIX", 41, [1, 1, 0, 0, 0]);
+    call("bpf", 321, [99, 0, 0, 0, 0]);
+    call("kexec_load", 246, [0, 0, 0, 0, 0]);
+    call("of the security module", 16, [0, 0xc020_0a00, 0, 0, 0]);
+    call("that no kernel knows", 480, [0, 0, 0, 0, 0]);
+    call("mount", 165, [c"none".as_ptr() as u64, c"/dev/mqueue".as_ptr() as u64, c"tmpfs".as_ptr() as u64, 0, 0]);
+    call("sethostname", 170, [c"other".as_ptr() as u64, 5, 0, 0, 0]);
+    call("unshare", 272, [0x1000_0000, 0, 0, 0, 0]);
+    println!("end");
+}
+
+/// Everything that could lead to the host, for who may make nodes and, perhaps, mount.
+fn vsock() {
+    call("socket of vsock", 41, [40, 1, 0, 0, 0]);
+    call("pair of vsock", 53, [40, 1, 0, 0, 0]);
+    call("io_uring_setup", 425, [1, 0, 0, 0, 0]);
+    let _ = std::fs::create_dir("/devices");
+    // SAFETY: strings that outlive the call.
+    let mounted = unsafe { syscall(165, c"none".as_ptr(), c"/devices".as_ptr(), c"devtmpfs".as_ptr(), 0u64, 0u64) };
+    println!("devtmpfs: {}", mounted == 0);
+    for name in ["nsm", "vsock", "mem"] {
+        println!("node {name}: {}", std::path::Path::new("/devices").join(name).exists());
+    }
+    let known = std::fs::read_to_string("/proc/misc").expect("/proc/misc");
+    for name in ["nsm", "vsock"] {
+        let minor = known.lines().find_map(|line| line.trim().strip_suffix(&format!(" {name}"))).expect("the device");
+        let minor: u64 = minor.trim().parse().expect("a number");
+        for place in ["/made", "/devices/made"] {
+            let path = std::ffi::CString::new(place).expect("no NUL");
+            // SAFETY: a system call with a string that outlives it.
+            let made = unsafe { mknod(path.as_ptr(), 0o020_666, 10 << 8 | minor) };
+            println!("{name} at {place}: made {}", made == 0);
+        }
+    }
+    rebind();
+    println!("end");
+}
+
+/// Has the kernel make the module's node again, as one who may write to /sys can, and asks the module.
+fn rebind() {
+    use std::os::fd::AsRawFd as _;
+    let _ = std::fs::create_dir("/system");
+    // SAFETY: strings that outlive the call.
+    unsafe { syscall(165, c"none".as_ptr(), c"/system".as_ptr(), c"sysfs".as_ptr(), 0u64, 0u64) };
+    let drivers = std::fs::read_dir("/system/bus/virtio/drivers").into_iter().flatten().flatten();
+    for driver in drivers.map(|entry| entry.path()).filter(|path| path.to_string_lossy().contains("nsm")) {
+        let devices = std::fs::read_dir(&driver).into_iter().flatten().flatten();
+        for device in devices.filter(|entry| entry.file_name().to_string_lossy().starts_with("virtio")) {
+            let device = device.file_name().to_string_lossy().into_owned();
+            println!("unbind: {}", outcome(std::fs::write(driver.join("unbind"), &device)));
+            println!("bind: {}", outcome(std::fs::write(driver.join("bind"), &device)));
+        }
+    }
+    match std::fs::File::options().read(true).write(true).open("/devices/nsm") {
+        Ok(file) => call("of the security module", 16, [file.as_raw_fd() as u64, 0xc020_0a00, 0, 0, 0]),
+        Err(error) => println!("module: {:?}", error.kind()),
+    }
+}
+
+/// A copy of this program that runs as root, whoever starts it.
+fn copy_setuid(path: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::copy("/guest", path).expect("a writable volume");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o4755)).expect("our file");
+}
+
+/// All processes that it sees, again and again.
+fn processes() {
+    loop {
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let command = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+            all.push(format!("{pid} {}", command.trim_end_matches('\0').replace('\0', " ")));
+        }
+        println!("own {} of [{}]", std::process::id(), all.join(", "));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
 /// A file, a variable if there is no such file; then stays, and shows it again whenever it has changed.
 fn show(what: &str) {
     let mut last = None;
@@ -615,7 +741,7 @@ fn inspect() {
     println!("pid: {}", std::process::id());
     println!("cwd: {}", std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default());
     for line in read("/proc/self/status").lines() {
-        for field in ["Uid", "Gid", "Groups", "CapEff", "CapBnd", "NoNewPrivs", "SigIgn"] {
+        for field in ["Uid", "Gid", "Groups", "CapInh", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "SigIgn"] {
             if let Some(value) = line.strip_prefix(field).and_then(|rest| rest.strip_prefix(':')) {
                 println!("{field}: {}", value.split_whitespace().collect::<Vec<_>>().join(" "));
             }

@@ -273,6 +273,11 @@ fn policy_warnings(policy: &TrustPolicy) -> Vec<Finding> {
             policy.allow_debug_exec,
             "the host may start processes in containers: nothing in them is confidential",
         ),
+        (
+            "allowPrivileged",
+            policy.allow_privileged,
+            "a container may have every capability: it and the enclave's own processes are one",
+        ),
     ];
     let applying = rules.into_iter().filter(|(_, applies, _)| *applies);
     applying

@@ -129,6 +129,7 @@ fn dangers_are_named() {
         "Secret/db: readable for everybody",
         "policy: any: whoever reaches the enclave",
         "policy: allowDebugExec:",
+        "policy: allowPrivileged:",
         "EnclavePolicy: spec.application: is not set",
         "EnclavePolicy: spec.generation: is not set",
     ] {

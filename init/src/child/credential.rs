@@ -1,10 +1,11 @@
-//! Who the process is: user and groups from the plan and the container's own files (K-411 to K-413), then the change
+//! Who the process is: user and groups from the plan and the container's own files (K-411, K-412), then the change
 //! itself. The files belong to the image: they are read with a bound and never trusted for more than this container.
 
 use std::io::Read as _;
 use std::str::FromStr;
 
 use caps::{CapSet, CapsHashSet};
+use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use super::capability;
@@ -56,7 +57,6 @@ fn resolve_in(user: &UserSpec, passwd: &str, group: &str) -> Result<Identity, St
         Ok(uid) => entry.uid == *uid,
         Err(_) => entry.name == image_user,
     });
-    check_non_root(user, image_user, uid.as_ref().ok().copied())?;
     let uid = match (uid, &entry) {
         (Ok(uid), _) => uid,
         (Err(_), Some(entry)) => entry.uid,
@@ -72,8 +72,10 @@ fn resolve_in(user: &UserSpec, passwd: &str, group: &str) -> Result<Identity, St
         None if user.run_as_user.is_none() && !image_group.is_empty() => group_id(image_group, group)?,
         None => entry.as_ref().map_or(0, |entry| entry.gid),
     };
-    let mut all = user.supplemental_groups.clone();
-    if let Some(entry) = &entry {
+    // The primary group is one of them, too: who gives it up shall not lose what files deny it (CVE-2022-36109).
+    let mut all = vec![gid];
+    all.extend(&user.supplemental_groups);
+    if let Some(entry) = entry.as_ref().filter(|_| !user.strict_groups) {
         all.extend(groups_of(entry.name, group));
     }
     let mut seen = std::collections::BTreeSet::new();
@@ -85,21 +87,6 @@ fn resolve_in(user: &UserSpec, passwd: &str, group: &str) -> Result<Identity, St
         groups: all,
         home: if home.is_empty() { "/" } else { home }.to_owned(),
     })
-}
-
-/// K-413.
-fn check_non_root(user: &UserSpec, image_user: &str, uid: Option<u32>) -> Result<(), String> {
-    if !user.run_as_non_root {
-        return Ok(());
-    }
-    match (user.run_as_user, uid) {
-        (Some(0), _) => Err("container's runAsUser breaks non-root policy".to_owned()),
-        (None, Some(0)) => Err("container has runAsNonRoot and image will run as root".to_owned()),
-        (None, None) => Err(format!(
-            "container has runAsNonRoot and image has non-numeric user ({image_user}), cannot verify user is non-root"
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
@@ -158,7 +145,7 @@ pub(crate) fn apply(identity: &Identity, names: &[String]) -> Result<(), Failure
         }
     }
     own_outputs(identity)?;
-    set_groups(&identity.groups)?;
+    set_groups(identity)?;
     let gid = Gid::from_raw(identity.gid);
     setresgid(gid, gid, gid).at(Stage::Identity, &format!("group {}", identity.gid))?;
     let uid = Uid::from_raw(identity.uid);
@@ -195,14 +182,13 @@ fn own_outputs(identity: &Identity) -> Result<(), Failure> {
     Ok(())
 }
 
-fn set_groups(groups: &[u32]) -> Result<(), Failure> {
-    // A user namespace made without privileges forbids setgroups(2); asking for no group is then no loss.
-    let denied = std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
-    if denied && groups.is_empty() {
-        return Ok(());
+/// A user namespace made without privileges forbids setgroups(2); to have no group but the own one is then no loss.
+fn set_groups(identity: &Identity) -> Result<(), Failure> {
+    let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    match setgroups(&groups) {
+        Err(Errno::EPERM) if identity.groups == [identity.gid] => Ok(()),
+        other => other.at(Stage::Identity, "supplementary groups"),
     }
-    let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    setgroups(&groups).at(Stage::Identity, "supplementary groups")
 }
 
 #[cfg(test)]
@@ -226,10 +212,10 @@ mod tests {
 
     #[test]
     fn users_are_found_in_the_containers_own_files() {
-        assert_eq!(ids(&spec("")), Ok((0, 0, vec![], "/root".into())));
-        assert_eq!(ids(&spec("redis")), Ok((999, 998, vec![50], "/data".into())));
-        assert_eq!(ids(&spec("999")), Ok((999, 998, vec![50], "/data".into())));
-        assert_eq!(ids(&spec("1234:log")), Ok((1234, 50, vec![], "/".into())));
+        assert_eq!(ids(&spec("")), Ok((0, 0, vec![0], "/root".into())));
+        assert_eq!(ids(&spec("redis")), Ok((999, 998, vec![998, 50], "/data".into())));
+        assert_eq!(ids(&spec("999")), Ok((999, 998, vec![998, 50], "/data".into())));
+        assert_eq!(ids(&spec("1234:log")), Ok((1234, 50, vec![50], "/".into())));
         assert!(ids(&spec("nobody")).is_err_and(|error| error.contains("nobody")));
         assert!(ids(&spec("redis:nogroup")).is_err_and(|error| error.contains("nogroup")));
         let user = UserSpec {
@@ -237,26 +223,17 @@ mod tests {
             supplemental_groups: vec![5, 5],
             ..spec("redis:log")
         };
-        assert_eq!(ids(&user), Ok((7, 0, vec![5], "/".into())));
+        assert_eq!(ids(&user), Ok((7, 0, vec![0, 5], "/".into())));
     }
 
     #[test]
-    fn run_as_non_root_needs_a_number_that_is_not_zero() {
-        let non_root = |user: UserSpec| {
-            ids(&UserSpec {
-                run_as_non_root: true,
-                ..user
-            })
+    fn strict_groups_are_those_of_the_plan_alone() {
+        let user = |strict_groups| UserSpec {
+            strict_groups,
+            supplemental_groups: vec![60],
+            ..spec("redis")
         };
-        assert!(non_root(spec("")).is_err_and(|error| error.contains("image will run as root")));
-        assert!(non_root(spec("redis")).is_err_and(|error| error.contains("non-numeric user (redis)")));
-        assert!(
-            non_root(UserSpec {
-                run_as_user: Some(0),
-                ..spec("")
-            })
-            .is_err_and(|e| e.contains("breaks"))
-        );
-        assert!(non_root(spec("999")).is_ok());
+        assert_eq!(ids(&user(false)).map(|ids| ids.2), Ok(vec![998, 60, 50]));
+        assert_eq!(ids(&user(true)).map(|ids| ids.2), Ok(vec![998, 60]));
     }
 }

@@ -1,9 +1,10 @@
 //! The `child` applet: becomes one process of a unit. It is PID 1 of its namespaces, single-threaded, reads its
 //! description once and reports where it failed. The order matters and is this:
 //!
-//! session → cgroup and its namespace → a running container's namespaces, or mounts (private, overlay, /proc, /dev, /sys, masks, binds) → pivot_root → read-only root → umask, limits,
-//! OOM score → user and groups resolved in the container's own files → working directory → bounding set → groups, ids →
-//! capability sets → of a command without a cgroup, a process that adopts → no_new_privs → descriptors → exec.
+//! session → limits, OOM score → cgroup and its namespace → a running container's namespaces, or mounts (private, overlay,
+//! /proc, /dev, /sys, masks, binds) → pivot_root → read-only root → umask → user and groups resolved in the container's own
+//! files → working directory → filter of system calls → bounding set → groups, ids → capability sets → PID namespace of
+//! others → of a command without a cgroup, a process that adopts → no_new_privs → descriptors → exec.
 //!
 //! Nothing of the host reaches it but through the verified plan; the image's files are hostile.
 
@@ -11,6 +12,7 @@ pub(crate) mod capability;
 mod command;
 mod credential;
 mod device;
+mod place;
 pub(crate) mod report;
 mod root;
 pub(crate) mod spec;
@@ -21,13 +23,13 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 
+use self::place::Place;
 use self::report::{Failure, Report, Stage, StageExt as _};
-use self::spec::ChildSpec;
-use crate::sys;
+use self::spec::{ChildSpec, Join};
+use crate::{seccomp, sys};
 
 /// Descriptor of the description.
 const SPEC_FD: i32 = 3;
@@ -58,25 +60,25 @@ pub(crate) fn main() -> ExitCode {
 fn become_process(spec: OwnedFd, report: &mut Option<OwnedFd>) -> Result<std::convert::Infallible, Failure> {
     let spec = read_spec(spec)?;
     nix::unistd::setsid().at(Stage::Session, "setsid")?;
-    if spec.join.is_none() {
-        join_cgroup(&spec)?;
-    }
+    // While /proc is PID 1's.
+    set_limits(&spec)?;
+    let place = Place::take(&spec, report)?;
     if let Some(root) = &spec.root {
         root::enter(root, &spec.mounts)?;
     }
-    if let Some(number) = spec.join {
-        enter_container(number, &spec, report)?;
-    }
     umask(Mode::from_bits_truncate(spec.umask));
-    set_limits(&spec)?;
     let user = credential::resolve(&spec.user)?;
     enter_directory(&spec.cwd)?;
-    credential::apply(&user, &spec.capabilities)?;
-    if spec.join.is_some() {
-        // Whoever gives up on it kills the process that waits for it.
-        sys::join::die_with_parent().at(Stage::Join, "parent-death signal")?;
+    place.choose_pid_namespace()?;
+    if let Some(profile) = spec.seccomp {
+        // While we still may, and before anybody in the container can see this process: what could be done with it is no
+        // more than the container can do anyway.
+        let program = seccomp::program(profile, &spec.capabilities);
+        sys::seccomp::install(&program).at(Stage::Filter, "system calls")?;
     }
-    if spec.join.is_some() && spec.cgroup.is_none() {
+    credential::apply(&user, &spec.capabilities)?;
+    place.enter()?;
+    if matches!(spec.join, Some(Join::Container { .. })) && spec.cgroup.is_none() {
         // No cgroup holds what the command starts: somebody has to stay its ancestor. It is what the command is, so
         // that the container gains nothing by reaching it.
         sys::descendant::leave_adopter(|| let_go(report)).at(Stage::Join, "adopter")?;
@@ -97,31 +99,6 @@ fn read_spec(fd: OwnedFd) -> Result<ChildSpec, Failure> {
     serde_json::from_slice(&bytes)
         .map_err(std::io::Error::from)
         .at(Stage::Description, "parse")
-}
-
-/// Joins the cgroup; a container sees its own as the root of all (cgroup_namespaces(7)).
-fn join_cgroup(spec: &ChildSpec) -> Result<(), Failure> {
-    let Some(cgroup) = &spec.cgroup else {
-        return Ok(());
-    };
-    sys::proc::join_cgroup(cgroup).at(Stage::Cgroup, "join")?;
-    if spec.root.is_some() {
-        unshare(CloneFlags::CLONE_NEWCGROUP).at(Stage::Cgroup, "namespace")?;
-    }
-    Ok(())
-}
-
-/// Goes on inside of a running container.
-fn enter_container(number: i32, spec: &ChildSpec, report: &mut Option<OwnedFd>) -> Result<(), Failure> {
-    let pidfd = sys::fd::inherited(number)
-        .ok_or_else(|| Failure::said(Stage::Join, "no descriptor of the container".to_owned()))?;
-    // The container's processes can see this one from now on, and must not reach into it or its executable
-    // (CVE-2016-9962, CVE-2019-5736). exec takes it back.
-    nix::sys::prctl::set_dumpable(false).at(Stage::Join, "not dumpable")?;
-    sys::join::enter_pid_namespace(&pidfd, || let_go(report)).at(Stage::Join, "PID namespace")?;
-    // The process that waits stays out of the container's cgroup, which goes with the container.
-    join_cgroup(spec)?;
-    sys::join::enter_namespaces(&pidfd).at(Stage::Join, "mount namespace")
 }
 
 /// A process that only waits for another.

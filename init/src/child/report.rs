@@ -37,6 +37,8 @@ pub(crate) enum Stage {
     Directory,
     /// Changing user and groups.
     Identity,
+    /// The filter of system calls.
+    Filter,
     /// Capability sets.
     Capabilities,
     /// Closing what the program must not inherit.
@@ -60,6 +62,7 @@ impl Stage {
             Self::User => "resolving the user",
             Self::Directory => "entering the working directory",
             Self::Identity => "changing user and groups",
+            Self::Filter => "filtering system calls",
             Self::Capabilities => "setting capabilities",
             Self::Descriptors => "closing descriptors",
             Self::Exec => "exec",

@@ -60,7 +60,7 @@ pub(super) fn enter(spec: &RootSpec, mounts: &[BindSpec]) -> Result<(), Failure>
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).at(Stage::Root, "private mounts")?;
     let merged = overlay(spec)?;
     let root = Root(open_directory(Path::new(&merged)).at(Stage::Root, "open")?);
-    system_mounts(&root, &spec.shm)?;
+    system_mounts(&root, spec)?;
     for (bind, source) in mounts.iter().zip(&sources) {
         put(&root, bind, source).at(Stage::Mount, &bind.target)?;
     }
@@ -111,27 +111,66 @@ fn overlay(spec: &RootSpec) -> Result<String, Failure> {
     Ok(merged)
 }
 
-/// K-404.
-fn system_mounts(root: &Root, shm: &str) -> Result<(), Failure> {
+/// K-404, K-418, K-420.
+fn system_mounts(root: &Root, spec: &RootSpec) -> Result<(), Failure> {
     let stage = Stage::SystemMounts;
     let proc = root.directory("proc").at(stage, "/proc")?;
-    mount_on(&proc, "proc", SAFE, None).at(stage, "/proc")?;
+    let mounted = match &spec.proc {
+        None => mount_on(&proc, "proc", SAFE, None),
+        Some(pod) => bind(pod, &proc),
+    };
+    mounted.at(stage, "/proc")?;
+    let flags = if spec.privileged {
+        SAFE
+    } else {
+        SAFE | MsFlags::MS_RDONLY
+    };
     let sys = root.directory("sys").at(stage, "/sys")?;
-    if mount_on(&sys, "sysfs", SAFE | MsFlags::MS_RDONLY, None).is_err() {
+    if mount_on(&sys, "sysfs", flags, None).is_err() {
         // A user namespace whose parent hides parts of sysfs may not mount it: an empty one is what is left.
         mount_on(&sys, "tmpfs", SAFE | MsFlags::MS_RDONLY, Some("size=0")).at(stage, "/sys")?;
     }
     if let Ok(cgroup) = root.existing("sys/fs/cgroup") {
         // Without cgroup v2 here there is nothing to show.
-        let _ = mount_on(&cgroup, "cgroup2", SAFE | MsFlags::MS_RDONLY, None);
+        let _ = mount_on(&cgroup, "cgroup2", flags, None);
     }
-    device::populate(root, shm)?;
+    device::populate(root, &spec.shm)?;
+    if spec.privileged {
+        return Ok(());
+    }
     for path in MASKED {
         mask(root, path).at(stage, path)?;
+    }
+    for path in throttles() {
+        mask(root, &path).at(stage, &path)?;
     }
     for path in READ_ONLY {
         read_only(root, path).at(stage, path)?;
     }
+    Ok(())
+}
+
+/// Where each processor counts how often it was too hot (K-420), which tells one container about another.
+fn throttles() -> impl Iterator<Item = String> {
+    let entries = std::fs::read_dir("/sys/devices/system/cpu")
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries
+        .map(|entry| entry.path().join("thermal_throttle"))
+        .filter(|path| path.is_dir())
+        .map(|path| relative(&path.to_string_lossy()))
+}
+
+fn bind(source: &str, target: &OwnedFd) -> io::Result<()> {
+    let target = proc_path(target);
+    mount(
+        Some(source),
+        target.as_str(),
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )?;
     Ok(())
 }
 
@@ -145,14 +184,7 @@ fn mask(root: &Root, path: &str) -> io::Result<()> {
         mount_on(&target, "tmpfs", SAFE | MsFlags::MS_RDONLY, Some("size=0"))
     } else {
         // Our own /dev/null, by its path in our root: the image has no say in what it is (CVE-2025-31133).
-        mount(
-            Some("/dev/null"),
-            proc_path(&target).as_str(),
-            None::<&str>,
-            MsFlags::MS_BIND,
-            None::<&str>,
-        )?;
-        Ok(())
+        bind("/dev/null", &target)
     }
 }
 

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::seccomp::Profile;
+
 /// One process to become.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ChildSpec {
     /// `None`: stay in PID 1's root (base services), or that of [`Self::join`].
     pub(crate) root: Option<RootSpec>,
-    /// Descriptor at entry of a process whose namespaces are entered (a pidfd).
-    pub(crate) join: Option<i32>,
+    /// Whose namespaces are entered.
+    pub(crate) join: Option<Join>,
     /// Volume and file mounts, applied in this order (by path depth) inside the root.
     pub(crate) mounts: Vec<BindSpec>,
     /// Program and arguments; the program is searched in PATH of `env` when it has no slash.
@@ -26,6 +28,8 @@ pub(crate) struct ChildSpec {
     pub(crate) capabilities: Vec<String>,
     /// `prctl(PR_SET_NO_NEW_PRIVS)`.
     pub(crate) no_new_privileges: bool,
+    /// Which system calls there are; `None`: all.
+    pub(crate) seccomp: Option<Profile>,
     /// File mode creation mask.
     pub(crate) umask: u32,
     /// Resource limits: name as in `getrlimit(2)` (`RLIMIT_NOFILE`), soft, hard.
@@ -45,7 +49,7 @@ impl ChildSpec {
         other.argv.iter_mut().for_each(attest::wipe);
         other.argv = argv;
         other.root = None;
-        other.join = Some(join);
+        other.join = Some(Join::Container { process: join });
         other.mounts.clear();
         other
     }
@@ -57,6 +61,23 @@ impl Drop for ChildSpec {
         self.env.iter_mut().for_each(|(_, value)| attest::wipe(value));
         self.argv.iter_mut().for_each(attest::wipe);
     }
+}
+
+/// Descriptors at entry of what is joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Join {
+    /// All namespaces of a container.
+    Container {
+        /// A process of it (pidfd).
+        process: i32,
+    },
+    /// The PID namespace of the Pod (K-480). Everything else is the process's own.
+    Pod {
+        /// Its first process (pidfd).
+        process: i32,
+        /// Where the number goes that PID 1 has to know: the process that executes is another than the one it started.
+        number: i32,
+    },
 }
 
 /// The container's root file system.
@@ -72,6 +93,10 @@ pub(crate) struct RootSpec {
     pub(crate) user_xattr: bool,
     /// Directory mounted at /dev/shm, shared by the Pod's containers (K-403).
     pub(crate) shm: String,
+    /// /proc of the Pod's PID namespace; `None`: it is made for that of the process.
+    pub(crate) proc: Option<String>,
+    /// Nothing is masked and nothing read-only (K-418).
+    pub(crate) privileged: bool,
 }
 
 /// One bind mount: a file or directory of PID 1's root, placed at a path of the container.
@@ -120,8 +145,8 @@ pub(crate) struct UserSpec {
     pub(crate) run_as_group: Option<u32>,
     /// The image's USER: `uid`, `name`, `uid:gid`, `name:group`; resolved in the container's own files (K-411).
     pub(crate) image_user: String,
-    /// `runAsNonRoot` (K-413).
-    pub(crate) run_as_non_root: bool,
-    /// fsGroup and supplementalGroups (K-412); groups of the user in /etc/group are merged.
+    /// fsGroup and supplementalGroups (K-412).
     pub(crate) supplemental_groups: Vec<u32>,
+    /// Whether groups of the user in /etc/group do not count (`supplementalGroupsPolicy: Strict`).
+    pub(crate) strict_groups: bool,
 }

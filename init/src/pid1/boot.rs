@@ -75,6 +75,11 @@ const STEPS: &[Step] = &[
         need: Need::Required,
         run: sys::module::load_all,
     },
+    Step {
+        name: "take away device nodes",
+        need: Need::Required,
+        run: security_module::remove_nodes,
+    },
     // A kernel without sysfs does not say.
     Step {
         name: "check the clock",

@@ -11,6 +11,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cloister_init::resize::{Group, Step, Steps};
 use cloister_init::resources::{self, CgroupFile};
@@ -28,6 +29,9 @@ const POD: &str = "/sys/fs/cgroup/pod";
 const COMMAND: &str = "command-";
 /// What we need of the kernel.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+/// Where containers share a PID namespace, what one leaves behind is about to end when its first process has.
+const REMOVE_AGAIN: Duration = Duration::from_millis(10);
+const REMOVE_TRIES: usize = 500;
 /// Processes and threads that a Pod cannot take from PID 1 and the base services. A kubelet keeps as many back as
 /// `systemReserved` says.
 const RESERVED_PIDS: u64 = 256;
@@ -132,17 +136,41 @@ impl Cgroups {
         )
     }
 
-    /// Removes the cgroup of an instance whose processes have all ended. Whether the kernel has killed one of them for
+    /// The cgroup of an instance.
+    pub(super) fn path(container: &str, attempt: u32) -> PathBuf {
+        instance(container, attempt)
+    }
+
+    /// Removes the cgroup of an instance whose processes have all ended, or are about to. Whether the kernel has killed one of them for
     /// want of memory (K-305).
     pub(super) fn remove(&self, container: &str, attempt: u32) -> bool {
         let path = instance(container, attempt);
         let events = fs::read_to_string(path.join("memory.events")).unwrap_or_default();
-        remove_commands(&path);
-        if let Err(error) = fs::remove_dir(&path) {
-            log::warn!("cannot remove {}: {error}", path.display());
-        }
+        remove_when_empty(path);
         oom_kills(&events) > 0
     }
+}
+
+/// Removes a cgroup as soon as the processes in it have ended.
+fn remove_when_empty(cgroup: PathBuf) {
+    let try_now = move || {
+        remove_commands(&cgroup);
+        fs::remove_dir(&cgroup).map_err(|error| (error, cgroup.display().to_string()))
+    };
+    if try_now().is_ok() {
+        return;
+    }
+    tokio::task::spawn_local(async move {
+        for _ in 0..REMOVE_TRIES {
+            tokio::time::sleep(REMOVE_AGAIN).await;
+            if try_now().is_ok() {
+                return;
+            }
+        }
+        if let Err((error, path)) = try_now() {
+            log::warn!("cannot remove {path}: {error}");
+        }
+    });
 }
 
 /// Makes the cgroup of a command in a container, whose cgroup is `container`. It has no limits of its own.

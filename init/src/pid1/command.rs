@@ -77,7 +77,7 @@ impl Pid1 {
             }
             None => None,
         };
-        let started = start(&spec, target).inspect_err(|_| {
+        let started = start(&spec, self.process(target)).inspect_err(|_| {
             spec.cgroup.as_deref().map(cgroup::remove_command);
         });
         let (pid, report, outputs) = started.map_err(|error| error.to_string())?;

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use cloister_init::supervisor::event::SpawnError;
 use manifest_sync::data::{Objects, Released};
-use manifest_sync::plan::{self, ContainerPlan, MountPlan, Plan, SubPath, VolumeSource};
+use manifest_sync::plan::{self, ContainerPlan, MountPlan, Plan, SeccompProfile, SubPath, VolumeSource};
 use manifest_sync::{env, env_file};
 
-use super::layout;
+use super::process::FIRST_KEPT_FD;
+use super::{layout, non_root};
 use crate::beneath::Beneath;
 use crate::child::capability;
-use crate::child::spec::{Access, BindSpec, ChildSpec, Propagation, RootSpec, UserSpec};
+use crate::child::spec::{Access, BindSpec, ChildSpec, Join, Propagation, RootSpec, UserSpec};
+use crate::seccomp::Profile;
 use crate::unpack::message::{Image, Owners};
 
 /// PATH of a container whose image sets none (K-351).
@@ -58,6 +60,14 @@ pub(crate) fn describe(
     let argv = env::process_argv(container, &image.entrypoint, &image.cmd, &variables)
         .map_err(|message| (SpawnError::Create, message))?;
     let security = &container.security;
+    non_root::verify(plan, container, &image.user).map_err(config)?;
+    let all = ["ALL".to_owned()];
+    let (add, drop) = if security.privileged {
+        (&all[..], &[][..])
+    } else {
+        (&security.add[..], &security.drop[..])
+    };
+    let shared = plan.share_process_namespace;
     let instance = layout::instance(&container.name, around.attempt);
     let text = |name: &str| instance.join(name).to_string_lossy().into_owned();
     Ok(ChildSpec {
@@ -71,11 +81,16 @@ pub(crate) fn describe(
             read_only: security.read_only_root,
             user_xattr: around.owners == Owners::Squash,
             shm: layout::SHM.to_owned(),
+            proc: shared.then(|| layout::POD_PROC.to_owned()),
+            privileged: security.privileged,
         }),
-        join: None,
+        join: shared.then_some(Join::Pod {
+            process: FIRST_KEPT_FD,
+            number: FIRST_KEPT_FD + 1,
+        }),
         mounts: mounts(plan, container, &instance.to_string_lossy(), &variables).map_err(config)?,
         argv,
-        env: environment(&plan.hostname, &image.env, variables),
+        env: environment(plan.name_inside(), &image.env, variables),
         cwd: container
             .working_dir
             .clone()
@@ -84,11 +99,15 @@ pub(crate) fn describe(
             run_as_user: security.run_as_user,
             run_as_group: security.run_as_group,
             image_user: image.user.clone(),
-            run_as_non_root: security.run_as_non_root,
             supplemental_groups: security.supplemental_groups.clone(),
+            strict_groups: security.strict_groups,
         },
-        capabilities: capability::effective(&security.add, &security.drop).map_err(config)?,
+        capabilities: capability::effective(add, drop).map_err(config)?,
         no_new_privileges: security.no_new_privileges,
+        seccomp: Some(match security.seccomp {
+            SeccompProfile::RuntimeDefault => Profile::RuntimeDefault,
+            SeccompProfile::Unconfined => Profile::Floor,
+        }),
         umask: 0o022,
         rlimits: vec![
             ("RLIMIT_CORE".to_owned(), 0, 0),

@@ -1,7 +1,7 @@
 //! The loop: one task owns all state. It waits for an input or a deadline, steps the supervisor, performs what the
 //! supervisor wants, and feeds the answers back before it looks at the next input.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -44,6 +44,7 @@ use super::process::ReportPipe;
 use super::secrets::Secrets;
 use super::security_module::Module;
 use super::service::{Services, Surroundings};
+use super::shared_pids::{PodProcess, SharedChild};
 use super::storage::Watch;
 use super::update::Release;
 use super::usage::Usage;
@@ -77,6 +78,10 @@ pub(super) struct Pid1 {
     /// Once the volumes are there.
     pub(super) storage: Option<Watch>,
     pub(super) children: BTreeMap<Pid, Child>,
+    /// First process of the Pod's PID namespace, if its containers share one.
+    pub(super) pod_process: Option<PodProcess>,
+    /// How many containers have been started in it.
+    pub(super) shared_starts: Cell<Pid>,
     pub(super) services: Services,
     pub(super) images: Images,
     pub(super) probes: Probes,
@@ -114,6 +119,8 @@ pub(super) struct Child {
     pub(super) resources: ResourcesPlan,
     /// The image that it was made from, which an update may have replaced in the plan.
     pub(super) image: Option<Digest>,
+    /// Set where its PID namespace is not its own.
+    pub(super) shared: Option<SharedChild>,
     pub(super) logs: Vec<Rc<LogPipe>>,
     pub(super) spawned: Instant,
 }
@@ -250,6 +257,8 @@ impl Pid1 {
             owners: booted.owners,
             storage: None,
             children: BTreeMap::new(),
+            pod_process: None,
+            shared_starts: Cell::new(0),
             services: Services::new(
                 &booted.config,
                 surroundings.clone(),
@@ -313,6 +322,7 @@ impl Pid1 {
             Input::ServiceReady(pid) => self.service_ready(pid),
             Input::Net(FromNet::Probed { number, answer }) => self.net_answered(number, answer),
             Input::Net(message) => self.hear_of_egress(message),
+            Input::SandboxFailed(message) => self.sandbox_failed(message),
             Input::Slept(number) => self.slept(number),
             Input::CommandLate(number) => self.command_late(number),
             Input::Worker(message) => {
@@ -381,11 +391,11 @@ impl Pid1 {
             Action::SetUpVolumes => vec![self.set_up_volumes()],
             Action::Spawn { unit, attempt } => vec![self.spawn(unit, attempt)],
             Action::Terminate(pid) => {
-                kill::signal(pid, self.stop_signal(pid));
+                kill::signal(self.process(pid), self.stop_signal(pid));
                 Vec::new()
             }
             Action::Kill(pid) => {
-                kill::kill(pid);
+                kill::kill(self.process(pid));
                 Vec::new()
             }
             Action::Probe { unit, pid, kind } => self.probe(unit, pid, kind),

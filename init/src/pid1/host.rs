@@ -350,9 +350,7 @@ impl Pid1 {
         );
         let uid = plan.uid.get_or_insert_with(|| self.runtime.uid.clone());
         self.runtime.uid.clone_from(uid);
-        if let Err(error) = nix::unistd::sethostname(&plan.hostname) {
-            log::warn!("cannot set the host name to {}: {error}", plan.hostname);
-        }
+        self.prepare_sandbox(&mut plan);
         if let Some(Err(error)) = self.cgroups.as_ref().map(|cgroups| cgroups.accept(&plan)) {
             log::error!("cannot limit the Pod: {error}");
         }

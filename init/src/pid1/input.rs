@@ -23,6 +23,8 @@ pub(crate) enum Input {
     ServiceReady(Pid),
     /// The `net` service spoke.
     Net(FromNet),
+    /// The Pod's sandbox cannot be made, still: why.
+    SandboxFailed(String),
     /// A command in a container, by its number, has taken too long.
     CommandLate(u64),
     /// A hook that sleeps, by its number, has slept.

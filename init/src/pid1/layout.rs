@@ -16,6 +16,9 @@ pub(crate) const CONTAINERS: &str = "/run/cloister/containers";
 /// `/dev/shm` of the Pod (K-403).
 pub(crate) const SHM: &str = "/run/cloister/shm";
 
+/// /proc of a Pod whose containers share a PID namespace.
+pub(crate) const POD_PROC: &str = "/run/cloister/proc";
+
 /// The sockets at which containers ask for documents, a directory for each.
 const ATTESTATION: &str = "/run/cloister/attestation";
 

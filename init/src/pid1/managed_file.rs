@@ -63,7 +63,7 @@ mod tests {
             nameservers: vec!["10.0.0.1".to_owned(), "10.0.0.2".to_owned()],
             searches: vec!["a.example".to_owned(), "b.example".to_owned()],
             options: vec!["ndots:5".to_owned(), "edns0".to_owned()],
-            own_only: false,
+            ..DnsPlan::default()
         };
         let expected = "search a.example b.example\n\
                         nameserver 10.0.0.1\n\

@@ -12,6 +12,7 @@ use manifest_sync::config::SecurityModule;
 use nix::mount::{MntFlags, umount2};
 
 use crate::attestation::message::ModuleKind;
+use crate::sys;
 
 /// What is written here is mixed into the pool (random(4)); the kernel's own driver of the module adds the credit.
 const POOL: &str = "/dev/urandom";
@@ -78,6 +79,22 @@ pub(super) fn open(config: &SecurityModule) -> io::Result<Option<Module>> {
         log::warn!("boot: DEBUG MODE: the host reads this console, and no verifier accepts this enclave");
     }
     Ok(Some(module))
+}
+
+/// Nodes that nothing here needs, and that a container could find if it can mount devtmpfs. The module's own goes when a
+/// bundle has been measured.
+pub(super) fn remove_nodes() -> io::Result<()> {
+    // Elsewhere /dev is somebody else's.
+    if !sys::proc::is_machine() {
+        return Ok(());
+    }
+    for node in ["/dev/vsock", "/dev/mem", "/dev/kmem", "/dev/port"] {
+        match fs::remove_file(node) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Says when the time comes from where it should not: certificates are judged by it.

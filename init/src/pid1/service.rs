@@ -16,6 +16,7 @@ use super::input::Input;
 use super::process::{self, FIRST_KEPT_FD, Outputs, Started};
 use crate::child::spec::{ChildSpec, UserSpec};
 use crate::net::message::{NetProbe, PodPorts, ToNet};
+use crate::seccomp::Profile;
 use crate::sys::fd;
 use crate::sys::spawn::Namespaces;
 use crate::unpack::message::Owners;
@@ -48,6 +49,7 @@ struct Service {
     command: Vec<String>,
     uid: u32,
     readiness: Readiness,
+    seccomp: Option<Profile>,
 }
 
 /// What base services and workers share.
@@ -86,12 +88,14 @@ impl Services {
             command: applet(&["net", &config.listen.to_string()]),
             uid: NET_UID,
             readiness: Readiness::Notify,
+            seccomp: Some(Profile::Service),
         };
         let attest = attests.then(|| Service {
             name: "attest".to_owned(),
             command: applet(&["attest"]),
             uid: ATTEST_UID,
             readiness: Readiness::Notify,
+            seccomp: Some(Profile::Service),
         });
         let configured = config.services.iter().map(|service| Service {
             name: service.name.clone(),
@@ -102,6 +106,8 @@ impl Services {
             } else {
                 Readiness::Exec
             },
+            // The image's own programs, of which we know nothing.
+            seccomp: None,
         });
         let list = std::iter::once(net).chain(attest).chain(configured).collect();
         Self {
@@ -255,6 +261,7 @@ fn spec(service: &Service, around: &Surroundings, kept: usize) -> ChildSpec {
         },
         capabilities: Vec::new(),
         no_new_privileges: true,
+        seccomp: service.seccomp,
         umask: 0o077,
         rlimits: vec![
             ("RLIMIT_CORE".to_owned(), 0, 0),

@@ -12,10 +12,12 @@ use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::signal;
 use manifest_sync::status::EventType::Warning;
 
+use super::cgroup::Cgroups;
 use super::event_loop::{Child, POD_IP, Pid1};
 use super::log_pipe::LogPipe;
 use super::process::Outputs;
 use super::service::NET;
+use super::shared_pids::{PodProcess, SharedChild, Whose};
 use super::storage::Watch;
 use super::volume::Ingredients;
 use super::{cgroup, container, layout, managed_file, probe, process, volume};
@@ -39,6 +41,9 @@ impl Pid1 {
         if let Some(answer) = self.command_exited(pid, status) {
             return self.step_all(answer);
         }
+        let Some(pid) = self.shared_exited(pid) else {
+            return;
+        };
         // A short-lived process: its report may still be in the pipe.
         self.read_report(pid);
         let Some(child) = self.children.remove(&pid) else {
@@ -51,6 +56,10 @@ impl Pid1 {
             self.net_ended();
         }
         self.target_ended(pid);
+        if let (Some(shared), Some(container)) = (&child.shared, self.container(child.unit)) {
+            let cgroup = self.cgroups.as_ref();
+            shared.end(cgroup.map(|_| Cgroups::path(&container.name, child.attempt)));
+        }
         let message = self.termination_message(&child, status);
         let oom_killed = self.release(&child);
         if let UnitId::Service(_) = child.unit {
@@ -207,6 +216,7 @@ impl Pid1 {
                 container: None,
                 resources: ResourcesPlan::default(),
                 image: None,
+                shared: None,
                 logs: Vec::new(),
                 spawned,
             },
@@ -223,6 +233,9 @@ impl Pid1 {
             .plan
             .clone()
             .ok_or((SpawnError::Create, "no Pod".to_owned()))?;
+        if plan.share_process_namespace && self.pod_process.is_none() {
+            self.pod_process = Some(PodProcess::start().map_err(create)?);
+        }
         let container = self
             .container(unit)
             .ok_or((SpawnError::Create, "no such container".to_owned()))?;
@@ -248,7 +261,7 @@ impl Pid1 {
         let spec = container::describe(&plan, container, image, &around)?;
         let files = [
             managed_file::hosts(&plan, POD_IP),
-            format!("{}\n", plan.hostname),
+            format!("{}\n", plan.name_inside()),
             managed_file::resolv_conf(&plan),
         ];
         process::prepare(&layout::instance(&container.name, attempt), files).map_err(create)?;
@@ -262,7 +275,23 @@ impl Pid1 {
         let image_digest = container.image_digest.clone();
         let (name, resources) = (container.name.clone(), container.resources);
         let spawned = Instant::now();
-        let started = process::start(&spec, Namespaces::Container, &outputs, &[]).map_err(create)?;
+        let (started, shared) = match &self.pod_process {
+            Some(pod) if plan.share_process_namespace => {
+                let (told, number) = fd::pipe().map_err(create)?;
+                fd::set_nonblocking(&told, true).map_err(create)?;
+                let kept = [&pod.pidfd, &number];
+                let mut started =
+                    process::start(&spec, Namespaces::Mount, &outputs, &kept).map_err(create)?;
+                let shared = SharedChild::new(self.shared_starts.get(), started.pid, told);
+                self.shared_starts.set(self.shared_starts.get() + 1);
+                started.pid = shared.number;
+                (started, Some(shared))
+            }
+            _ => {
+                let started = process::start(&spec, Namespaces::Container, &outputs, &[]);
+                (started.map_err(create)?, None)
+            }
+        };
         let mut logs = Vec::new();
         for (fd, stream) in [(stdout, LogStream::Stdout), (stderr, LogStream::Stderr)] {
             fd::set_nonblocking(&fd, true).map_err(create)?;
@@ -280,10 +309,33 @@ impl Pid1 {
                 container: Some(name),
                 resources,
                 image: Some(image_digest),
+                shared,
                 logs,
                 spawned,
             },
         ))
+    }
+
+    /// The process that signals for a container go to; `pid` is what the supervisor calls it.
+    pub(super) fn process(&self, pid: Pid) -> Pid {
+        let shared = self.children.get(&pid).and_then(|child| child.shared.as_ref());
+        shared.map_or(pid, SharedChild::process)
+    }
+
+    /// Where containers share a PID namespace: what the supervisor calls the container that has ended with this process;
+    /// `None` if none has.
+    fn shared_exited(&mut self, pid: Pid) -> Option<Pid> {
+        if self.pod_process.as_ref().is_some_and(|pod| pod.is(pid)) {
+            log::warn!("the first process of the Pod's PID namespace has ended, and its containers with it");
+            self.pod_process = None;
+            return None;
+        }
+        let mut shared = self.children.values().filter_map(|child| child.shared.as_ref());
+        match shared.find_map(|child| Some((child.whose(pid)?, child.number))) {
+            None => Some(pid),
+            Some((Whose::Starter, _)) => None,
+            Some((Whose::Process | Whose::FailedStarter, number)) => Some(number),
+        }
     }
 
     /// K-380: made once. Their use is watched from then on.

@@ -62,7 +62,7 @@ impl Conditions {
         clock: Clock,
     ) -> Vec<Condition> {
         // K-277: once there, it stays until the Pod is over; a service that is started again does not take it away.
-        let can_start = services_ready && pod.volumes.are_ready();
+        let can_start = services_ready && pod.volumes.are_ready() && pod.plan.kernel_hostname.is_ok();
         let sandbox = (can_start || self.held(SANDBOX)) && !pod.has_ended();
         let containers_ready = containers_ready(phase, pod);
         let own = [

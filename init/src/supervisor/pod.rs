@@ -350,7 +350,7 @@ impl Pod {
         if self.life == Life::Running {
             self.volumes.advance(out);
         }
-        let can_start = services_ready && self.volumes.are_ready();
+        let can_start = services_ready && self.volumes.are_ready() && self.plan.kernel_hostname.is_ok();
         let turns: Vec<(Gate, Turn)> = (0..self.containers.len())
             .map(|index| (self.gate(index, can_start), self.turn(index)))
             .collect();

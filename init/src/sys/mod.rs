@@ -15,5 +15,6 @@ pub(crate) mod power;
 pub(crate) mod proc;
 pub(crate) mod reap;
 pub(crate) mod route;
+pub(crate) mod seccomp;
 pub(crate) mod signal;
 pub(crate) mod spawn;

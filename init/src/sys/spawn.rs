@@ -23,6 +23,10 @@ pub(crate) enum Namespaces {
     Inherited,
     /// Its own mount and PID namespaces; the rest is shared by the Pod.
     Container,
+    /// Its own mount namespace: a container of a Pod that shares its PID namespace.
+    Mount,
+    /// Its own PID namespace: the first process of such a Pod.
+    Pid,
 }
 
 /// Everything the child needs, made before it exists: it must not allocate.
@@ -84,6 +88,8 @@ fn clone(namespaces: Namespaces, plan: &mut Plan<'_>) -> io::Result<Pid> {
     let flags = match namespaces {
         Namespaces::Inherited => 0,
         Namespaces::Container => libc::CLONE_NEWPID | libc::CLONE_NEWNS,
+        Namespaces::Mount => libc::CLONE_NEWNS,
+        Namespaces::Pid => libc::CLONE_NEWPID,
     } | libc::CLONE_VM
         | libc::CLONE_VFORK
         | libc::SIGCHLD;

@@ -49,6 +49,11 @@ pub enum TrustError {
         /// Their names.
         names: Vec<String>,
     },
+    /// A container is privileged, and the policy does not allow that.
+    Privileged {
+        /// Their names.
+        containers: Vec<String>,
+    },
 }
 
 impl fmt::Display for TrustError {
@@ -104,6 +109,11 @@ impl fmt::Display for TrustError {
                 "it holds Secrets, which the policy does not allow: have them released by attestation ({})",
                 names.join(", ")
             ),
+            Self::Privileged { containers } => write!(
+                f,
+                "containers are privileged, which the policy does not allow: name the capabilities that they need ({})",
+                containers.join(", ")
+            ),
         }
     }
 }
@@ -141,6 +151,7 @@ impl From<TrustError> for Rejection {
             TrustError::Application { .. } => "signedBy.application",
             TrustError::Generation { .. } => "minGeneration",
             TrustError::PlainSecrets { .. } => "allowPlainSecrets",
+            TrustError::Privileged { .. } => "allowPrivileged",
         };
         let mut errors = vec![Finding::new("trust policy", rule, error.to_string())];
         match error {

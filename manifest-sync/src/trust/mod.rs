@@ -100,6 +100,16 @@ pub fn verify(bytes: &[u8], policy: &TrustPolicy) -> Result<VerifiedBundle, Trus
     {
         return Err(TrustError::Bundle(rejection));
     }
+    let privileged = bundle
+        .plan()
+        .all_containers()
+        .filter(|container| container.security.privileged);
+    let privileged: Vec<String> = privileged.map(|container| container.name.clone()).collect();
+    if !policy.allow_privileged && !privileged.is_empty() {
+        return Err(TrustError::Privileged {
+            containers: privileged,
+        });
+    }
     Ok(VerifiedBundle {
         bundle,
         digest,

@@ -44,6 +44,8 @@ pub struct TrustPolicy {
     pub allow_clear_logs: bool,
     /// Whether the host may start processes in containers, for debugging.
     pub allow_debug_exec: bool,
+    /// Whether containers may be privileged (K-418).
+    pub allow_privileged: bool,
 }
 
 /// Who says what runs.
@@ -98,7 +100,8 @@ impl TrustPolicy {
   "updates": "InPlace",
   "allowPlainSecrets": true,
   "allowClearLogs": true,
-  "allowDebugExec": true
+  "allowDebugExec": true,
+  "allowPrivileged": true
 }
 "#;
 
@@ -111,6 +114,7 @@ impl TrustPolicy {
             allow_plain_secrets: true,
             allow_clear_logs: true,
             allow_debug_exec: true,
+            allow_privileged: true,
         }
     }
 
@@ -149,6 +153,7 @@ fn read(root: &Node<'_>) -> Option<TrustPolicy> {
         "allowPlainSecrets",
         "allowClearLogs",
         "allowDebugExec",
+        "allowPrivileged",
     ];
     fields(root, &known);
     for (field, expected) in [("apiVersion", "cloister.dev/v1"), ("kind", "TrustPolicy")] {
@@ -171,7 +176,7 @@ fn read(root: &Node<'_>) -> Option<TrustPolicy> {
     let min_generation = root.get("minGeneration").and_then(|node| node.int(0, i64::MAX));
     let allowed = |field| root.flag_of(field).unwrap_or_default();
     let (allow_plain_secrets, allow_clear_logs) = (allowed("allowPlainSecrets"), allowed("allowClearLogs"));
-    let allow_debug_exec = allowed("allowDebugExec");
+    let (allow_debug_exec, allow_privileged) = (allowed("allowDebugExec"), allowed("allowPrivileged"));
     Some(TrustPolicy {
         // Last: without one there is no policy, but all other mistakes have been found.
         authority: authority(root)?,
@@ -182,6 +187,7 @@ fn read(root: &Node<'_>) -> Option<TrustPolicy> {
         allow_plain_secrets,
         allow_clear_logs,
         allow_debug_exec,
+        allow_privileged,
     })
 }
 

@@ -46,6 +46,7 @@ fn what_is_left_out_is_the_strict_choice() {
     assert!(matches!(&policy.authority, Authority::SignedBy(by) if by.signers.len() == 2));
     assert_eq!((policy.min_generation, policy.updates), (0, Updates::Immutable));
     assert!(!policy.allow_plain_secrets && !policy.allow_clear_logs && !policy.allow_debug_exec);
+    assert!(!policy.allow_privileged);
 }
 
 #[test]
@@ -53,7 +54,8 @@ fn every_field_is_read() {
     let digest = format!("sha384:{}", "0a".repeat(48));
     let all = base(
         json!({"pinned": [digest], "minGeneration": 9, "updates": "InPlace",
-        "allowPlainSecrets": true, "allowClearLogs": true, "allowDebugExec": true}),
+        "allowPlainSecrets": true, "allowClearLogs": true, "allowDebugExec": true,
+        "allowPrivileged": true}),
     );
     let policy = policy(&all);
     let Authority::Pinned(pinned) = &policy.authority else {
@@ -65,6 +67,7 @@ fn every_field_is_read() {
     );
     assert_eq!((policy.min_generation, policy.updates), (9, Updates::InPlace));
     assert!(policy.allow_plain_secrets && policy.allow_clear_logs && policy.allow_debug_exec);
+    assert!(policy.allow_privileged);
 }
 
 #[test]

@@ -363,6 +363,20 @@ fn plain_secrets_need_leave() {
 }
 
 #[test]
+fn privileged_containers_need_leave() {
+    let mut pod = pod();
+    pod["spec"]["containers"][0]["securityContext"] = json!({"privileged": true});
+    let bytes = list(&[pod]);
+    let mut value = base(json!({"any": true}));
+    let error = refusal(&bytes, &policy(&value));
+    assert!(matches!(&error, TrustError::Privileged { containers } if containers.len() == 1));
+    assert!(error.to_string().contains("name the capabilities"), "{error}");
+    value["allowPrivileged"] = json!(true);
+    let verified = verify(&bytes, &policy(&value)).expect("accepted");
+    assert!(verified.plan().containers[0].security.privileged);
+}
+
+#[test]
 fn released_secrets_need_no_leave() {
     let key = base64::encode(&Signer::ed25519(1).public().to_spki());
     let class = json!({"apiVersion": "secrets-store.csi.x-k8s.io/v1", "kind": "SecretProviderClass",

@@ -6,10 +6,10 @@ use manifest_sync::digest::{BundleDigest, hex};
 use manifest_sync::measurement;
 use manifest_sync::trust::TrustPolicy;
 use rootfs::eif::inspect;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{Up, guest, pod};
 
-use crate::{REJECTED, lines_of, machine, measured, product_in, says, variable};
+use crate::{REJECTED, lines_of, machine, measured, product_in, says, variable, with};
 
 #[test]
 fn the_platform_measures_what_the_builder_printed_and_the_module_keeps_its_protocol() {
@@ -123,7 +123,50 @@ fn the_security_module_is_out_of_reach_of_a_container_that_may_make_device_nodes
     let up = Up::start(&product, &[pod(spec)], &[]);
     let text = lines_of(&up, "app");
     for place in ["/device", "/dev/device", "/dev/shm/device", "/data/device"] {
-        // K-417 leaves CAP_MKNOD: the node can be made, and no mount lets it be a device.
-        says(&text, &format!("{place}: made true opened PermissionDenied"));
+        // K-417 leaves CAP_MKNOD. This one cannot be made; and where containers may write, none would be a device.
+        says(&text, &format!("{place}: made false opened NotFound"));
+    }
+}
+
+#[test]
+fn neither_vsock_nor_the_module_is_in_reach_of_any_container() {
+    let product = machine();
+    let security = |context: Value| with(guest("app", &["vsock"]), "securityContext", context);
+    for (context, can_mount) in [
+        (json!({}), false),
+        (json!({"seccompProfile": {"type": "Unconfined"}}), false),
+        (
+            json!({"capabilities": {"add": ["ALL"]}, "seccompProfile": {"type": "Unconfined"}}),
+            true,
+        ),
+        (json!({"privileged": true}), true),
+    ] {
+        let up = Up::start(
+            &product,
+            &[pod(json!({"containers": [security(context.clone())]}))],
+            &[],
+        );
+        let text = lines_of(&up, "app");
+        println!("{context}\n{text}");
+        // EAFNOSUPPORT, and ENOSYS for what makes sockets without a call of its own.
+        says(&text, "call socket of vsock: errno 97");
+        says(&text, "call pair of vsock: errno 97");
+        says(&text, "call io_uring_setup: errno 38");
+        says(&text, &format!("devtmpfs: {can_mount}"));
+        for name in ["nsm", "vsock", "mem"] {
+            says(&text, &format!("node {name}: false"));
+        }
+        for name in ["nsm", "vsock"] {
+            for place in ["/made", "/devices/made"] {
+                says(&text, &format!("{name} at {place}: made false"));
+            }
+        }
+        if can_mount {
+            // Even with a node of the kernel's making there is nothing that it can be asked.
+            says(&text, "bind: ok");
+            says(&text, "call of the security module: errno 1");
+        } else {
+            says(&text, "module: NotFound");
+        }
     }
 }
