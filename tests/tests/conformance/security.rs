@@ -19,7 +19,7 @@ fn secured(container: Value, context: &Value) -> Value {
 }
 
 /// What each container has printed, by its name, when the Pod has ended well.
-fn ends(up: &mut Up) -> impl Fn(&str) -> String {
+fn ends(up: &mut Up) -> impl Fn(&str) -> String + use<> {
     assert_eq!(up.exit_code(), 0, "{}", up.stderr());
     let text = up.stdout();
     move |name| {
@@ -48,7 +48,7 @@ fn has(text: &str, line: &str) {
 }
 
 /// Runs `inspect` in containers with these contexts, all in one Pod.
-fn inspect(pod_context: &Value, contexts: &[(&str, Value)]) -> Option<impl Fn(&str) -> String> {
+fn inspect(pod_context: &Value, contexts: &[(&str, Value)]) -> Option<impl Fn(&str) -> String + use<>> {
     let product = product()?;
     let containers = contexts
         .iter()
