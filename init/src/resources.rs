@@ -164,6 +164,9 @@ fn container_weight(shares: u64) -> u64 {
 }
 
 #[cfg(test)]
+mod upstream;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

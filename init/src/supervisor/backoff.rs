@@ -8,6 +8,9 @@ use super::time::Time;
 const INITIAL: Duration = Duration::from_secs(10);
 /// K-182, K-192: forgotten when the exit is this long after the last start.
 const RESET: Duration = Duration::from_secs(600);
+/// K-192: also forgotten by a sweep, in the middle of a wait too, when the last start was this long ago and the next sweep,
+/// two seconds later, has come.
+const SWEPT: Duration = Duration::from_secs(602);
 
 /// Back-off of one container. It is measured from the exit (K-189), and the first restart is free (K-190).
 #[derive(Debug)]
@@ -38,13 +41,16 @@ impl CrashLoop {
     /// start now.
     pub(super) fn wait(&self, finished: Time) -> Option<(Time, Duration)> {
         let entry = self.entry.filter(|entry| finished - entry.updated <= RESET)?;
-        Some((finished + entry.delay, entry.delay))
+        let until = finished + entry.delay;
+        Some((until.min(entry.updated + SWEPT), entry.delay))
     }
 
     /// K-188: a container that ended at `finished` is started at `now`.
     pub(super) fn advance(&mut self, finished: Time, now: Time) {
         let delay = match self.entry {
-            Some(entry) if finished - entry.updated <= RESET => (entry.delay * 2).min(self.cap),
+            Some(entry) if finished - entry.updated <= RESET && now - entry.updated < SWEPT => {
+                (entry.delay * 2).min(self.cap)
+            }
             // K-181.
             _ => INITIAL.min(self.cap),
         };
@@ -121,6 +127,44 @@ mod tests {
             backoff.advance(Time::default(), Time::default());
             assert_eq!(backoff.wait(Time::default() + ran).is_none(), forgiven, "{ran:?}");
         }
+    }
+
+    #[test]
+    fn a_wait_ends_when_its_reason_is_swept_away() {
+        let seconds = Duration::from_secs;
+        let start = Time::default();
+        let mut backoff = CrashLoop {
+            cap: seconds(300),
+            entry: Some(Entry {
+                delay: seconds(300),
+                updated: start,
+            }),
+        };
+        // It ran for eight minutes: five more would be thirteen.
+        let exit = start + seconds(480);
+        let (until, _) = backoff.wait(exit).expect("it has to wait");
+        assert_eq!(until, start + seconds(602));
+        backoff.advance(exit, until);
+        assert_eq!(
+            backoff.wait(until).map(|(next, _)| next),
+            Some(until + seconds(10)),
+            "as after a first failure"
+        );
+        // One that crashes every five minutes climbs no more and no less.
+        let mut backoff = CrashLoop {
+            cap: seconds(300),
+            entry: Some(Entry {
+                delay: seconds(300),
+                updated: start,
+            }),
+        };
+        let exit = start + seconds(300);
+        assert_eq!(
+            backoff.wait(exit).map(|(until, _)| until),
+            Some(start + seconds(600))
+        );
+        backoff.advance(exit, start + seconds(600));
+        assert_eq!(backoff.entry.map(|entry| entry.delay), Some(seconds(300)));
     }
 
     #[test]

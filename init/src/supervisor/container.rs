@@ -178,9 +178,20 @@ impl Container {
         self.live().is_some_and(|live| live.program == Program::Running)
     }
 
-    /// Whether its program has ever run.
+    /// Whether its start was decided together with the kill of the instance before (K-029).
+    pub(super) fn is_replacement(&self) -> bool {
+        matches!(
+            self.state,
+            State::Waiting {
+                next: Next::Replacement,
+                ..
+            }
+        )
+    }
+
+    /// Whether its program has ever run. One that was lost before it was made (K-172) has not.
     pub(super) fn has_run(&self) -> bool {
-        self.is_running() || self.newest.is_some()
+        self.is_running() || (self.instances > 0 && self.newest.is_some())
     }
 
     /// Whether it has ended for good.
@@ -484,7 +495,7 @@ impl Container {
         }
         self.state = State::Waiting {
             until: out.now,
-            next: Next::AgainAtOnce,
+            next: Next::Replacement,
             reason: Reason::Creating,
         };
         true
@@ -583,13 +594,13 @@ impl Container {
                 (Gate::Closed, _) => self.blocked = true,
                 (Gate::Open, Next::Pull) => self.start_pull(out),
                 (Gate::Open, Next::Spawn) => self.spawn(out),
+                (Gate::Open, Next::AgainAtOnce | Next::Replacement) => self.spawn_again(out),
                 (Gate::Open, Next::Again) => {
                     if let Some(newest) = &self.newest {
                         self.crash_loop.advance(newest.finished, out.now);
                     }
                     self.spawn_again(out);
                 }
-                (Gate::Open, Next::AgainAtOnce) => self.spawn_again(out),
             },
             State::Live(live) => {
                 let pid = live.pid;

@@ -381,10 +381,8 @@ impl Pod {
     /// Whether the container may start, or start again. K-075: one that has been started was not too early.
     fn gate(&self, index: usize, can_start: bool) -> Gate {
         let inits = self.inits();
-        let is_new = self
-            .containers
-            .get(index)
-            .is_some_and(|container| container.instances == 0 || container.removed);
+        let own = self.containers.get(index);
+        let is_new = own.is_some_and(|container| container.instances == 0 || container.removed);
         let turn = match index.checked_sub(1).and_then(|before| inits.get(before)) {
             // K-015: whatever else is going on.
             _ if index >= inits.len().saturating_add(self.regular().len()) => true,
@@ -395,6 +393,7 @@ impl Pod {
             Some(before) => !is_new || before.lets_next_start(),
             None => true,
         };
+        let turn = turn || own.is_some_and(Container::is_replacement);
         if turn && (can_start || !is_new) && !self.restart_all.is_going_on() {
             Gate::Open
         } else {

@@ -65,6 +65,8 @@ pub(super) enum Next {
     Again,
     /// The same, and the back-off has been advanced already.
     AgainAtOnce,
+    /// The same, in place of an instance that was killed for it (K-029): whatever else goes on in the Pod.
+    Replacement,
 }
 
 /// The waiting reason that is published.

@@ -81,14 +81,20 @@ impl Stopping {
         }
     }
 
-    /// Another stop came: it can only shorten this one (K-131). The time that has passed stays charged.
+    /// Another stop came: it can only shorten this one (K-131).
     pub(super) fn shorten(&mut self, now: Time, grace_seconds: u32) {
         let minimum = match self.step {
             Step::Hook | Step::Turn => 0,
             Step::Signalled | Step::Killed => MINIMUM_GRACE_SECONDS,
         };
-        let end = self.elapsed(now).saturating_add(grace_seconds.max(minimum));
-        self.remaining_seconds = self.remaining_seconds.min(end);
+        let grace_seconds = grace_seconds.max(minimum);
+        // Counted from now: a fraction of the time that has passed must not be taken off, least of all from the minimum.
+        if self
+            .deadline()
+            .is_some_and(|deadline| now + seconds(grace_seconds) < deadline)
+        {
+            (self.since, self.remaining_seconds) = (now, grace_seconds);
+        }
     }
 
     /// When the step ends if nobody ends it before.
@@ -194,7 +200,7 @@ mod tests {
         assert_eq!(stopping.deadline(), Some(at(30_000)));
         stopping.shorten(at(10_000), 5);
         assert_eq!(stopping.deadline(), Some(at(15_000)));
-        stopping.shorten(at(11_000), 0);
-        assert_eq!(stopping.deadline(), Some(at(13_000)));
+        stopping.shorten(at(11_900), 0);
+        assert_eq!(stopping.deadline(), Some(at(13_900)));
     }
 }

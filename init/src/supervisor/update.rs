@@ -103,7 +103,7 @@ impl Container {
                 Next::Pull | Next::Again => changed,
                 // What could not be created may be possible now.
                 Next::Spawn => true,
-                Next::HoldPull(_) | Next::AgainAtOnce => false,
+                Next::HoldPull(_) | Next::AgainAtOnce | Next::Replacement => false,
             };
             if again {
                 *until = now.min(*until);

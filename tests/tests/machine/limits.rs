@@ -2,7 +2,7 @@
 
 use manifest_sync::status::{ContainerState, ContainerStatus};
 use serde_json::{Value, json};
-use tests::{Up, guest, pod};
+use tests::{Up, guest, pod, wait_for};
 
 use crate::{lines_of, machine, measured, says, with};
 
@@ -76,22 +76,54 @@ fn killed_for_memory(status: &ContainerStatus) -> bool {
         && status.restart_count >= 1
 }
 
-#[test]
-fn a_container_over_its_memory_limit_is_oom_killed_and_restarted_and_its_neighbour_is_not() {
+/// Runs a container that eats beside one that does not; the first is killed and started again, the other is left alone.
+fn one_eats(word: &str) {
     let product = machine();
-    let limit = json!({"limits": {"memory": "32Mi"}});
-    let containers = [
-        with(guest("alone", &["eat"]), "resources", limit.clone()),
-        // The kernel kills the child; the container is killed whole (memory.oom.group, K-443).
-        with(guest("parent", &["eat-in-a-child"]), "resources", limit),
-        guest("neighbour", &["sleep"]),
-    ];
+    let eater = with(
+        guest("eater", &[word]),
+        "resources",
+        json!({"limits": {"memory": "32Mi"}}),
+    );
+    let containers = [eater, guest("neighbour", &["sleep"])];
     let up = Up::start(&product, &[pod(json!({"containers": containers}))], &[]);
-    for name in ["alone", "parent"] {
-        up.wait_container(name, "killed for memory and started again", killed_for_memory);
-    }
+    up.wait_container("eater", "killed for memory and started again", killed_for_memory);
     let neighbour = up.wait_running("neighbour");
     assert_eq!(neighbour.restart_count, 0);
+}
+
+#[test]
+fn lc_260_a_process_over_its_memory_limit_is_oom_killed() {
+    one_eats("eat");
+}
+
+/// The kernel kills the child; the container is killed whole (`memory.oom.group`, K-442).
+#[test]
+fn lc_261_a_child_over_the_memory_limit_takes_its_container_along() {
+    one_eats("eat-in-a-child");
+}
+
+#[test]
+fn lc_044_an_init_container_over_its_memory_limit_has_failed() {
+    let product = machine();
+    let init = with(
+        guest("init", &["eat"]),
+        "resources",
+        json!({"limits": {"memory": "32Mi"}}),
+    );
+    let spec = json!({"restartPolicy": "OnFailure", "initContainers": [init], "containers": [guest("app", &["sleep"])]});
+    let up = Up::start(&product, &[pod(spec)], &[]);
+    wait_for(
+        "an init container that was killed for memory and started again",
+        || {
+            let status = up.report()?.status;
+            status
+                .init_container_statuses
+                .iter()
+                .any(killed_for_memory)
+                .then_some(())
+        },
+    );
+    assert_eq!(up.wait_waiting("app", "PodInitializing"), "");
 }
 
 #[test]
