@@ -1,6 +1,6 @@
 //! An output of a container instance on its way into the rings: read from its pipe, cut into lines.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -27,6 +27,8 @@ pub(crate) struct LogPipe {
     attempt: u32,
     stream: LogStream,
     store: Rc<RefCell<LogStore>>,
+    /// The output has ended within a line.
+    cut_off: Cell<bool>,
 }
 
 impl LogPipe {
@@ -48,6 +50,7 @@ impl LogPipe {
             attempt,
             stream,
             store: Rc::clone(store),
+            cut_off: Cell::new(false),
         }))
     }
 
@@ -136,12 +139,18 @@ impl LogPipe {
         bytes
     }
 
+    /// Whether the output has ended without a newline.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off.get()
+    }
+
     /// The end of the output ends its last line.
     fn finish_line(&self) {
         let line = self.line.take();
         let mut store = self.store.borrow_mut();
         if !line.is_empty() {
             store.push(&self.piece(now_ns(), Partial::No, &line));
+            self.cut_off.set(true);
         }
         store.seal(self.ring);
         store.wake();

@@ -129,6 +129,10 @@ impl Pid1 {
         let failed = status != ExitStatus::Code(0);
         if message.is_empty() && failed && container.termination_message_from_logs {
             message = self.logs.borrow().tail(&container.name, child.attempt);
+            // The log has whole lines; the message is what was written.
+            if child.logs.iter().any(|pipe| pipe.is_cut_off()) {
+                message.truncate(message.strip_suffix('\n').unwrap_or(&message).len());
+            }
         }
         if let Err(error) = std::fs::remove_dir_all(&instance) {
             log::warn!("cannot remove {}: {error}", instance.display());
