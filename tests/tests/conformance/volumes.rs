@@ -608,3 +608,95 @@ fn a_container_that_exceeds_its_storage_evicts_its_pod() {
         "{line}"
     );
 }
+
+/// An init container that mounts a file system inside of volume `v`, for all to see.
+fn mounter() -> Value {
+    let mut fields = mounted(&json!({"mountPropagation": "Bidirectional"}));
+    fields["securityContext"] = json!({"privileged": true});
+    container(
+        "mounter",
+        &[
+            "make-directory /v/sub",
+            "mount-tmpfs /v/sub",
+            "write /v/sub/inside x",
+        ],
+        &fields,
+    )
+}
+
+#[test]
+fn lc_236_what_is_mounted_beneath_is_read_only_if_that_is_asked_for() {
+    let mount = |path: &str, fields: &Value| {
+        let mut mount = json!({"name": "v", "mountPath": path});
+        merge(&mut mount, fields);
+        mount
+    };
+    let fields = json!({"volumeMounts": [
+        mount("/rw", &json!({})),
+        mount("/ro", &json!({"readOnly": true})),
+        mount("/disabled", &json!({"readOnly": true, "recursiveReadOnly": "Disabled"})),
+        mount("/possible", &json!({"readOnly": true, "recursiveReadOnly": "IfPossible"})),
+        mount("/enabled", &json!({"readOnly": true, "recursiveReadOnly": "Enabled"})),
+    ]});
+    let paths = ["rw", "ro", "disabled", "possible", "enabled"];
+    let steps = paths.map(|path| format!("write /{path}/sub/{path} x"));
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    let mut spec = volume(&json!({"emptyDir": {}}));
+    spec["initContainers"] = json!([mounter()]);
+    spec["containers"] = json!([
+        container("app", &steps, &fields),
+        tests::guest("keep", &["sleep"])
+    ]);
+    let Some(up) = start(&spec, &[]) else { return };
+    let status = up.wait_container("app", "ended", super::script::has_ended);
+    up.wait_log("end");
+    let lines = super::script::lines(&up);
+    for (path, outcome) in paths
+        .iter()
+        .zip(["ok", "ok", "ok", "ReadOnlyFilesystem", "ReadOnlyFilesystem"])
+    {
+        let line = format!("write /{path}/sub/{path} x: {outcome}");
+        assert!(lines.contains(&line), "no {line:?} in {lines:#?}");
+    }
+    let recursive = status
+        .volume_mounts
+        .iter()
+        .map(|mount| mount.recursive_read_only.as_deref());
+    let disabled = Some("Disabled");
+    let enabled = Some("Enabled");
+    assert_eq!(
+        recursive.collect::<Vec<_>>(),
+        [None, disabled, disabled, enabled, enabled]
+    );
+}
+
+#[test]
+fn mounts_are_seen_where_they_are_asked_for_only() {
+    let seeing = |name: &str, propagation: &str| {
+        let mount = mounted(&json!({"mountPropagation": propagation}));
+        let mut container = container(
+            name,
+            &["say started", "wait /v/done", "list /v/sub", "sleep"],
+            &mount,
+        );
+        container["restartPolicy"] = json!("Always");
+        container
+    };
+    let mut last = mounter();
+    last["args"]
+        .as_array_mut()
+        .expect("steps")
+        .push(json!("write /v/done x"));
+    let mut spec = volume(&json!({"emptyDir": {}}));
+    // Both are there before the mount is made.
+    spec["initContainers"] = json!([seeing("seeing", "HostToContainer"), seeing("blind", "None"), last]);
+    spec["containers"] = json!([tests::guest("keep", &["sleep"])]);
+    let Some(up) = start(&spec, &[]) else { return };
+    up.wait_log("/v/sub: inside");
+    tests::wait_for("both lists", || {
+        let lines = super::script::lines(&up);
+        (lines.iter().filter(|line| line.starts_with("/v/sub:")).count() == 2).then_some(())
+    });
+    let lines = super::script::lines(&up);
+    assert!(lines.contains(&"/v/sub: ".to_owned()), "{lines:#?}");
+}
