@@ -240,3 +240,55 @@ fn a_resize_without_limits_is_infeasible() {
     assert_eq!(condition.reason.as_deref(), Some("Infeasible"));
     assert_eq!(up.wait_running("app").restart_count, 0);
 }
+
+#[test]
+fn lc_224_optional_config_maps_come_change_and_go() {
+    let Some(product) = product() else { return };
+    let names = ["gone", "changed", "late"];
+    let spec = || {
+        let paths: Vec<String> = names.iter().map(|name| format!("/{name}/key")).collect();
+        let words: Vec<&str> = ["watch"]
+            .into_iter()
+            .chain(paths.iter().map(String::as_str))
+            .collect();
+        let mut app = guest("app", &words);
+        let mounts = names.map(|name| json!({"name": name, "mountPath": format!("/{name}")}));
+        app["volumeMounts"] = json!(mounts);
+        let volumes = names.map(|name| json!({"name": name, "configMap": {"name": name, "optional": true}}));
+        pod(json!({"containers": [app], "volumes": volumes}))
+    };
+    let first = [spec(), config_map("gone", "here"), config_map("changed", "old")];
+    let up = Up::start(&product, &first, &[]);
+    for line in ["/gone/key: here", "/changed/key: old", "/late/key: absent"] {
+        up.wait_log(line);
+    }
+    let second = [spec(), config_map("changed", "new"), config_map("late", "born")];
+    accepted(&up.update(&second, &[]));
+    for line in ["/gone/key: absent", "/changed/key: new", "/late/key: born"] {
+        up.wait_log(line);
+    }
+    assert_eq!(up.wait_running("app").restart_count, 0);
+}
+
+#[test]
+fn lc_190_an_annotation_mends_a_sub_path() {
+    let Some(product) = product() else { return };
+    let objects = |annotation: Option<&str>| {
+        let mut app = guest("app", &["sleep"]);
+        app["env"] = json!([
+            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "ANNOTATION", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['mysubpath']"}}},
+        ]);
+        app["volumeMounts"] =
+            json!([{"name": "work", "mountPath": "/work", "subPathExpr": "$(ANNOTATION)/$(POD_NAME)"}]);
+        let mut pod = pod(json!({"containers": [app], "volumes": [{"name": "work", "emptyDir": {}}]}));
+        if let Some(annotation) = annotation {
+            pod["metadata"]["annotations"] = json!({"mysubpath": annotation});
+        }
+        [pod]
+    };
+    let up = Up::start(&product, &objects(None), &[]);
+    up.wait_waiting("app", "CreateContainerConfigError");
+    accepted(&up.update(&objects(Some("mine")), &[]));
+    up.wait_running("app");
+}
