@@ -187,7 +187,9 @@ fn watch_for(word: &str) {
     let mut last = None;
     loop {
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let others = entries.filter(|entry| entry.file_name() != "1");
+        // Neither this process nor `self`, which is this process.
+        let is_other = |name: &std::ffi::OsStr| name.to_str().and_then(|name| name.parse().ok()).is_some_and(|pid: u32| pid != 1);
+        let others = entries.filter(|entry| is_other(&entry.file_name()));
         let commands = others.map(|entry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
         let has_word = |command: &Vec<u8>| command.split(|byte| *byte == 0).any(|part| part == word.as_bytes());
         let count = Some(commands.filter(has_word).count());
