@@ -25,6 +25,19 @@ fn in_a_pod(containers: &[Value]) -> Value {
     )
 }
 
+/// A server that listens before anything that comes after it is started.
+fn server() -> Value {
+    let mut web = guest("web", &["http", "8080"]);
+    web["restartPolicy"] = json!("Always");
+    web["startupProbe"] = json!({"tcpSocket": {"port": 8080}, "periodSeconds": 1});
+    web
+}
+
+/// A Pod of such a server and a container.
+fn beside_a_server(app: &Value) -> Value {
+    pod(json!({"initContainers": [server()], "containers": [app], "terminationGracePeriodSeconds": 2}))
+}
+
 fn append(text: &str) -> Value {
     json!({"exec": {"command": ["/guest", "append", "/data/log", text]}})
 }
@@ -49,13 +62,12 @@ fn lc_110_the_effect_of_a_post_start_command_is_visible() {
 #[test]
 fn lc_112_a_post_start_request_arrives_with_its_path() {
     let Some(product) = product() else { return };
-    let web = guest("web", &["http", "8080"]);
     let app = with_hook(
         guest("app", &["sleep"]),
         "postStart",
         get(8080, "/echo?msg=poststart"),
     );
-    let up = Up::start(&product, &[in_a_pod(&[web, app])], &[]);
+    let up = Up::start(&product, &[beside_a_server(&app)], &[]);
     up.wait_log("GET /echo?msg=poststart HTTP/1.1");
     up.wait_running("app");
 }
@@ -152,9 +164,8 @@ fn lc_125_a_pre_stop_hook_that_fails_stops_nothing() {
 #[test]
 fn lc_126_any_answer_to_a_post_start_request_will_do() {
     let Some(product) = product() else { return };
-    let web = guest("web", &["http", "8080"]);
     let app = with_hook(guest("app", &["sleep"]), "postStart", get(8080, "/broken"));
-    let up = Up::start(&product, &[in_a_pod(&[web, app])], &[]);
+    let up = Up::start(&product, &[beside_a_server(&app)], &[]);
     let status = up.wait_running("app");
     assert!(status.started && status.restart_count == 0, "{status:?}");
     up.wait_log("GET /broken HTTP/1.1");
@@ -163,11 +174,10 @@ fn lc_126_any_answer_to_a_post_start_request_will_do() {
 #[test]
 fn an_https_hook_whose_server_has_no_tls_falls_back_with_an_event() {
     let Some(product) = product() else { return };
-    let web = guest("web", &["http", "8080"]);
     let mut hook = get(8080, "/hook");
     hook["httpGet"]["scheme"] = json!("HTTPS");
     let app = with_hook(guest("app", &["sleep"]), "postStart", hook);
-    let up = Up::start(&product, &[in_a_pod(&[web, app])], &[]);
+    let up = Up::start(&product, &[beside_a_server(&app)], &[]);
     up.wait_running("app");
     up.wait_event(
         "LifecycleHTTPFallback",
@@ -179,9 +189,10 @@ fn an_https_hook_whose_server_has_no_tls_falls_back_with_an_event() {
 #[test]
 fn lc_069_hooks_of_sidecars_run() {
     let Some(product) = product() else { return };
-    let mut side = with_hook(guest("side", &["http", "8080"]), "postStart", append("x"));
+    let mut side = server();
+    side["name"] = json!("side");
+    side = with_hook(side, "postStart", append("x"));
     side = with_hook(with_data(side), "preStop", get(8080, "/stopping"));
-    side["restartPolicy"] = json!("Always");
     let mut other = with_hook(guest("other", &["sleep"]), "postStart", get(8080, "/started"));
     other = with_hook(with_data(other), "preStop", append("y"));
     other["restartPolicy"] = json!("Always");
