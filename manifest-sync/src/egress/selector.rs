@@ -28,8 +28,8 @@ impl NameSelector {
     pub fn pattern(text: &str) -> Option<Self> {
         let pattern = normalize(text);
         let rest = pattern.strip_prefix("**.").unwrap_or(&pattern);
-        // With every star filled in it has to be a name.
-        let valid = !rest.contains("**") && is_name(&rest.replace('*', "x"));
+        // With every star filled in it has to be a name; and all names are meant only by one who writes just that.
+        let valid = (pattern != "*" || text == "*") && !rest.contains("**") && is_name(&rest.replace('*', "x"));
         valid.then_some(Self::Pattern(pattern))
     }
 
