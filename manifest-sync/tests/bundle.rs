@@ -151,9 +151,9 @@ fn rules_of_kubernetes_hold() {
     refused(
         &with(
             "/spec/containers/0/ports",
-            json!([{"containerPort": 53, "protocol": "UDP"}]),
+            json!([{"containerPort": 53, "protocol": "SCTP"}]),
         ),
-        &["UDP"],
+        &["must be TCP or UDP"],
     );
     refused(
         &with("/spec/containers/0/ports", json!([{"containerPort": 0}])),

@@ -487,7 +487,9 @@ fn every_mistake_of_a_volume_has_its_path() {
         (
             "0/emptyDir",
             json!({}),
-            &["spec.volumes[0]: expected exactly one of emptyDir, configMap, secret and csi"],
+            &[
+                "spec.volumes[0]: expected exactly one of emptyDir, configMap, secret, downwardAPI, projected, csi",
+            ],
         ),
         (
             "1/csi/volumeAttributes",

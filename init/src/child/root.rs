@@ -258,7 +258,7 @@ fn put(root: &Root, bind: &BindSpec, source: &OwnedFd) -> io::Result<()> {
     }
     match bind.access {
         Access::ReadWrite => Ok(()),
-        Access::ReadOnly => remount_read_only(source, MsFlags::MS_NODEV | MsFlags::MS_NOSUID),
+        Access::ReadOnly => remount_read_only(source, MsFlags::MS_NODEV),
         Access::RecursiveReadOnly => sys::mount::make_read_only(source),
     }
 }

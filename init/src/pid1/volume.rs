@@ -142,7 +142,8 @@ fn empty_dir(path: &Path, medium: Medium, size: Option<u64>, group: Option<Gid>)
     };
     let size = size.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
     let options = format!("mode={mode:o}{size}");
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    // As on a node, a program that is setuid is one here; allowPrivilegeEscalation says whether that counts (K-414).
+    let flags = MsFlags::MS_NODEV;
     mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options.as_str()))?;
     let Some(group) = group else { return Ok(()) };
     chown(path, None, Some(group))?;

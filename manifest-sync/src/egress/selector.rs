@@ -29,7 +29,8 @@ impl NameSelector {
         let pattern = normalize(text);
         let rest = pattern.strip_prefix("**.").unwrap_or(&pattern);
         // With every star filled in it has to be a name; and all names are meant only by one who writes just that.
-        let valid = (pattern != "*" || text == "*") && !rest.contains("**") && is_name(&rest.replace('*', "x"));
+        let valid =
+            (pattern != "*" || text == "*") && !rest.contains("**") && is_name(&rest.replace('*', "x"));
         valid.then_some(Self::Pattern(pattern))
     }
 
