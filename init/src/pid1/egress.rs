@@ -95,13 +95,13 @@ impl Pid1 {
         *self.egress_denied.entry(name).or_default() += count;
     }
 
-    /// The container that a socket belongs to. All of a container's processes are in its PID namespace.
+    /// The container that a socket belongs to. Its processes are in its mount namespace; that of processes may be the whole Pod's.
     fn container_with_socket(&self, inode: u64) -> Option<UnitId> {
         let namespaces: Vec<(UnitId, String)> = self
             .children
             .iter()
             .filter(|(_, child)| !matches!(child.unit, UnitId::Service(_)))
-            .filter_map(|(pid, child)| Some((child.unit, proc::pid_namespace(*pid)?)))
+            .filter_map(|(pid, child)| Some((child.unit, proc::mount_namespace(*pid)?)))
             .collect();
         let wanted: BTreeSet<&str> = namespaces.iter().map(|(_, name)| name.as_str()).collect();
         let found = proc::namespace_with_socket(inode, &wanted)?;

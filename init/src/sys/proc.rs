@@ -49,13 +49,13 @@ pub(crate) fn set_oom_score_adj(score: i32) -> io::Result<()> {
 /// Links of processes' descriptors that are looked at for one question: some milliseconds.
 const MAX_LINKS: usize = 20_000;
 
-/// The PID namespace of a process, by name (pid_namespaces(7)).
-pub(crate) fn pid_namespace(pid: impl std::fmt::Display) -> Option<String> {
-    let link = std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok()?;
+/// The mount namespace of a process, by name (mount_namespaces(7)).
+pub(crate) fn mount_namespace(pid: impl std::fmt::Display) -> Option<String> {
+    let link = std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok()?;
     Some(link.to_str()?.to_owned())
 }
 
-/// The one of these PID namespaces in which a process has the socket with this inode open (proc_pid_fd(5)).
+/// The one of these mount namespaces in which a process has the socket with this inode open (proc_pid_fd(5)).
 pub(crate) fn namespace_with_socket(
     inode: u64,
     namespaces: &std::collections::BTreeSet<&str>,
@@ -67,7 +67,7 @@ pub(crate) fn namespace_with_socket(
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
-        let Some(namespace) = pid_namespace(pid).filter(|name| namespaces.contains(name.as_str())) else {
+        let Some(namespace) = mount_namespace(pid).filter(|name| namespaces.contains(name.as_str())) else {
             continue;
         };
         for descriptor in std::fs::read_dir(format!("/proc/{pid}/fd"))
