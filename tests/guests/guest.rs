@@ -86,7 +86,10 @@ fn main() {
         ["escape", _word] => {
             // SAFETY: a system call without arguments.
             unsafe { setsid() };
-            forever();
+            // It says nothing: its output may be closed by now.
+            loop {
+                std::thread::sleep(Duration::from_secs(3600));
+            }
         }
         ["watch-for", word] => watch_for(word),
         ["wait-lines", path, count] => wait_lines(path, count.parse().expect("a number")),
