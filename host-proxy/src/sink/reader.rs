@@ -101,16 +101,16 @@ impl Reader {
     /// Where the next block is, or what there is to say before it.
     fn find(&mut self) -> Result<(Spot, u64), Step> {
         let mut state = self.spool.state();
-        let (ended, segments) = (state.ended, std::mem::take(&mut state.segments));
+        let (ended, next) = (state.ended, state.next);
+        let segments = std::mem::take(&mut state.segments);
         let found = state
             .sinks
             .get_mut(self.sink)
             .ok_or(Step::Ended)
             .and_then(|place| {
                 let segment = segments.iter().find(|segment| segment.end > place.position);
-                if let Some(segment) = segment {
-                    place.skip(segment.first);
-                }
+                // What lies between could not be written.
+                place.skip(segment.map_or(next, |segment| segment.first));
                 if !place.lost.is_empty() {
                     let items = std::mem::take(&mut place.lost).into_items(place.position);
                     let origin = segment

@@ -193,6 +193,23 @@ fn a_cursor_ahead_of_the_spool_meets_nothing_twice_and_others_are_told() {
     assert_eq!(read(&mut behind), (vec![1], vec![(None, 49)]));
 }
 
+/// Nothing may follow what could not be written.
+#[test]
+fn what_has_no_room_at_the_end_is_told_at_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let spool = Arc::new(Spool::open(directory.path(), LIMIT).expect("opened"));
+    let mut all = reader(&spool, 1);
+    fill(&spool, 1, 10, 100);
+    // As when there is no room: the file of the next segment cannot be made.
+    let blocked = directory.path().join("00000000000000000011.segment");
+    std::fs::create_dir(&blocked).expect("a directory");
+    spool.append(&origin("b"), 1, &[record(1, "app", 10), record(2, "app", 10)]);
+    assert_eq!(read(&mut all), ((1..=10).collect(), vec![(None, 2)]));
+    assert_eq!(spool.state().sinks[0].lost_total, 2);
+    spool.append(&origin("b"), 3, &[record(3, "app", 10)]);
+    assert_eq!(read(&mut all), (vec![3], vec![]));
+}
+
 #[test]
 fn a_gap_of_the_enclave_stays_a_gap_of_the_enclave() {
     let spool = Arc::new(Spool::memory(LIMIT));

@@ -109,14 +109,17 @@ impl Sealed {
         })
     }
 
-    /// The ring has dropped the batch `sequence`: its records, and the bytes of their text.
-    pub(super) fn gone(&mut self, sequence: u64) -> (u64, u64) {
+    /// The ring has dropped the batch `sequence`, which nobody had read unless it `was_given`: its records, and the bytes of
+    /// their text.
+    pub(super) fn gone(&mut self, sequence: u64, was_given: bool) -> (u64, u64) {
         let (mut records, mut bytes) = (0, 0);
         while let Some((_, more, text)) = self.held.pop_front_if(|(first, ..)| *first <= sequence) {
             records += u64::from(more);
             bytes += u64::from(text);
         }
-        self.lost += records;
+        if !was_given {
+            self.lost += records;
+        }
         (records, bytes)
     }
 }

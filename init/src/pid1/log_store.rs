@@ -33,6 +33,8 @@ pub(crate) struct LogStore {
     /// What becomes of clear text: the trust policy decides.
     clear: Clear,
     next_sequence: u64,
+    /// The last sequence that a reader was given.
+    given: u64,
     ring_bytes: usize,
     closed: bool,
     pushed: bool,
@@ -41,7 +43,7 @@ pub(crate) struct LogStore {
     buffer: Vec<u8>,
     /// Bytes taken from containers since boot.
     pub(crate) taken_bytes: u64,
-    /// Bytes dropped since boot because a ring was full.
+    /// Bytes dropped since boot because a ring was full and nobody had read them, or because they must not leave.
     pub(crate) dropped_bytes: u64,
 }
 
@@ -89,6 +91,7 @@ impl LogStore {
             plan: LogPlan::default(),
             clear,
             next_sequence: 1,
+            given: 0,
             ring_bytes: usize::try_from(ring_bytes).unwrap_or(usize::MAX),
             closed: false,
             pushed: false,
@@ -275,11 +278,16 @@ impl LogStore {
             return;
         };
         while let Some(gone) = lane.ring.shrink(self.ring_bytes) {
+            // What somebody has read only makes room.
+            let was_given = gone.sequence <= self.given;
             let (records, bytes) = match &mut lane.fate {
-                Fate::Sealed(sealed) => sealed.gone(gone.sequence),
+                Fate::Sealed(sealed) => sealed.gone(gone.sequence, was_given),
                 _ => (1, gone.bytes as u64),
             };
             self.gaps.note(gone.sequence, id);
+            if was_given {
+                continue;
+            }
             self.dropped_bytes += bytes;
             lane.counters.dropped_records += records;
             lane.counters.dropped_bytes += bytes;
@@ -333,6 +341,7 @@ impl LogStore {
         }
         if container.is_none() && last > after {
             self.gaps.given(last);
+            self.given = self.given.max(last);
         }
         last
     }

@@ -98,6 +98,7 @@ fn the_host_cannot_read_what_unseals_to_the_same_bytes() {
         guest("app", &["count-as", MARKER, &LINES.to_string()]),
         guest("quiet", &["count-as", MARKER, "5"]),
         guest("clear", &["say", "for everybody"]),
+        guest("beside", &["sleep"]),
     ]);
     let logs = json!({"default": "Sealed", "sealTo": public, "containers": [
         {"name": "clear", "policy": "Host"}, {"name": "quiet", "policy": "None"}]});
@@ -108,7 +109,7 @@ fn the_host_cannot_read_what_unseals_to_the_same_bytes() {
         "64Mi",
         &[
             format!("file:{}", files.display()),
-            "stdout:format=json".to_owned(),
+            "stdout,format=json".to_owned(),
         ],
     );
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();

@@ -64,10 +64,10 @@ pub(super) fn rows(product: &Product, in_docs: bool) -> Result<Vec<Row>> {
             let index = (turn + round) % all.len();
             let Some(one) = all.get_mut(index) else { continue };
             let (sample, lost) = match index {
-                0 => ours(product, 1, "stdout:format=json", None)?,
-                1 => ours(product, 1, "stdout:format=cri", None)?,
-                2 => ours(product, 50, "stdout:format=json", None)?,
-                3 => ours(product, 1, "stdout:format=json", Some(&key(scratch.path())?))?,
+                0 => ours(product, 1, "stdout,format=json", None)?,
+                1 => ours(product, 1, "stdout,format=cri", None)?,
+                2 => ours(product, 50, "stdout,format=json", None)?,
+                3 => ours(product, 1, "stdout,format=json", Some(&key(scratch.path())?))?,
                 4 => (cat(&lines, scratch.path())?, 0),
                 _ if has("rsyslogd") => (rsyslog(&lines, scratch.path())?, 0),
                 _ => continue,
