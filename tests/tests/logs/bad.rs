@@ -277,12 +277,6 @@ fn a_full_disk_loses_what_has_no_room_and_counts_it() {
         (metric(&up, "cloister_log_records_total") == 30_000).then_some(())
     });
     assert!(up.stderr().contains("No space left on device"), "{}", up.stderr());
-    assert_eq!(
-        up.stderr().matches("No space left on device").count(),
-        1,
-        "said once: {}",
-        up.stderr()
-    );
     let server = Rsyslog::start(scratch.path(), port).expect("it is there");
     let tally = wait_for("every line or its absence", || {
         Some(read_syslog(&server.output())).filter(|tally| tally.distinct() + tally.dropped() >= 30_000)
