@@ -148,7 +148,7 @@ fn main() {
             let count = count.parse().expect("a number");
             outside::storm(host, port.parse().expect("a port"), count);
         }
-        ["watch", host, port] => outside::watch(host, port.parse().expect("a port")),
+        ["watch-server", host, port] => outside::watch(host, port.parse().expect("a port")),
         ["dns-corpus", allowed] => outside::corpus(allowed),
         ["whisper"] => outside::whisper(),
         ["die-at", port] => die_at(port.parse().expect("a port")),
