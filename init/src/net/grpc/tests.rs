@@ -178,7 +178,7 @@ fn lc_149_serving_is_success_and_everything_else_failure() {
 }
 
 #[test]
-fn a_server_that_is_not_there_or_says_nothing_is_not_connected_to() {
+fn lc_296_a_server_that_is_not_there_or_says_nothing_is_not_connected_to() {
     let (closed, silent) = run(async {
         let (listener, port) = listen().await;
         drop(listener);

@@ -11,7 +11,7 @@ fn read(text: impl AsRef<[u8]>) -> io::Result<Response> {
 }
 
 #[test]
-fn statuses_mean_what_they_mean_to_a_kubelet() {
+fn lc_296_statuses_mean_what_they_mean_to_a_kubelet() {
     for (status, expected) in [
         (200, NetAnswer::Success {}),
         (204, NetAnswer::Success {}),
@@ -31,7 +31,7 @@ fn statuses_mean_what_they_mean_to_a_kubelet() {
 }
 
 #[test]
-fn interim_answers_are_skipped_and_nonsense_is_refused() {
+fn lc_296_interim_answers_are_skipped_and_nonsense_is_refused() {
     let text =
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nmore";
     assert_eq!(read(text).expect("a response").status, 200);
@@ -42,7 +42,7 @@ fn interim_answers_are_skipped_and_nonsense_is_refused() {
 }
 
 #[test]
-fn headers_of_the_probe_replace_ours() {
+fn lc_296_headers_of_the_probe_replace_ours() {
     let target = Target::new(Scheme::Http, 80, "/x");
     let given = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(
@@ -70,7 +70,7 @@ fn interim_answers_have_an_end() {
 }
 
 #[test]
-fn of_an_endless_body_only_its_beginning_is_read() {
+fn lc_296_of_an_endless_body_only_its_beginning_is_read() {
     let endless = "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n".to_owned() + &"x".repeat(1 << 20);
     assert_eq!(read(&endless).expect("a response").body.len(), MAX_BODY_BYTES);
     let unmeasured = "HTTP/1.1 200 OK\r\n\r\n".to_owned() + &"x".repeat(1 << 20);
@@ -99,7 +99,7 @@ fn ask(answer: &'static str, purpose: Purpose) -> (NetAnswer, usize) {
 }
 
 #[test]
-fn redirects_have_an_end_and_any_answer_is_enough_for_a_hook() {
+fn lc_296_redirects_have_an_end_and_any_answer_is_enough_for_a_hook() {
     let (answer, requests) = ask("HTTP/1.1 302 Found\r\nLocation: /again\r\n\r\n", Purpose::Probe);
     assert!(
         matches!(&answer, NetAnswer::Failure { said, .. } if said.ends_with("stopped after 10 redirects")),
