@@ -9,6 +9,10 @@ use crate::plan::{Plan, RestartPolicy};
 use crate::pod_volume::volume;
 use crate::{names, resize, security};
 
+/// Most containers in one list of a Pod. Kubernetes has no limit but the size of an object; every container costs PID 1 a ring
+/// for its log.
+const MAX_CONTAINERS: usize = 256;
+
 /// Checks ObjectMeta; returns its labels and annotations.
 pub(crate) fn metadata(node: &Node<'_>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     node.fields(
@@ -190,7 +194,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         .iter()
         .filter_map(|node| volume(node, is_class))
         .collect();
-    let nodes = spec.list_of("containers", 64);
+    let nodes = spec.list_of("containers", MAX_CONTAINERS);
     if nodes.is_empty() {
         spec.error_at("containers", "needs at least one entry");
     }
@@ -201,7 +205,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
             .filter_map(|n| read(n, security.as_ref(), fs_group, &volumes))
             .collect()
     };
-    let init_nodes = spec.list_of("initContainers", 64);
+    let init_nodes = spec.list_of("initContainers", MAX_CONTAINERS);
     let init_containers = read(&init_nodes, init_container);
     let containers = read(&nodes, container);
     let ephemeral_containers = read(&spec.list_of("ephemeralContainers", 64), ephemeral_container);

@@ -3,6 +3,7 @@
 
 mod steps;
 mod outside;
+mod bombs;
 mod turn;
 
 use std::io::{Read, Write};
@@ -17,7 +18,22 @@ fn main() {
         ["do", steps @ ..] => steps::perform(steps),
         ["exit", code] => std::process::exit(code.parse().expect("a code")),
         ["say", text] => println!("{text}"),
-        ["sleep"] => forever(),
+        // The word tells processes apart.
+        ["sleep"] | ["idle", _] => forever(),
+        // The kernel's doing, so that the first process of a PID namespace dies of it, too.
+        ["fault"] => std::process::abort(),
+        ["fill", path] => {
+            bombs::fill(path);
+            forever();
+        }
+        ["fill-with-files", directory] => {
+            bombs::fill_with_files(directory);
+            forever();
+        }
+        ["descriptors"] => {
+            let _all = bombs::descriptors();
+            forever();
+        }
         // PID 1 of a PID namespace ignores SIGTERM unless it has a handler: this is a program that does not end.
         ["ignore-term"] => forever(),
         ["fail-once", marker] => fail_once(marker),
@@ -148,7 +164,7 @@ fn main() {
             let count = count.parse().expect("a number");
             outside::storm(host, port.parse().expect("a port"), count);
         }
-        ["watch-server", host, port] => outside::watch(host, port.parse().expect("a port")),
+        ["watch-port", host, port] => outside::watch(host, port.parse().expect("a port")),
         ["dns-corpus", allowed] => outside::corpus(allowed),
         ["whisper"] => outside::whisper(),
         ["die-at", port] => die_at(port.parse().expect("a port")),

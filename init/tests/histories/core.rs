@@ -153,13 +153,13 @@ impl<'a> Core<'a> {
             let mut actions = Vec::new();
             self.supervisor.step(time(now), event, &mut actions);
             for action in actions {
-                self.perform(now, action, &mut events);
+                self.perform(now, &action, &mut events);
             }
         }
     }
 
-    fn perform(&mut self, now: u64, action: Action, events: &mut VecDeque<Event>) {
-        match action {
+    fn perform(&mut self, now: u64, action: &Action, events: &mut VecDeque<Event>) {
+        match *action {
             Action::PullImage(unit) => events.push_back(Event::ImageReady {
                 unit,
                 took: Duration::ZERO,

@@ -76,7 +76,7 @@ impl Prober {
                 self.anchor = now;
             }
         }
-        let ticks = (now - self.anchor) % (self.probe.period * SECOND) == 0;
+        let ticks = (now - self.anchor).is_multiple_of(self.probe.period * SECOND);
         let asked_now = self.asked == Some((run, now));
         self.owed |= ticks && !asked_now && now >= since + self.probe.delay * SECOND;
         if !self.owed || self.open {

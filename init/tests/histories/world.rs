@@ -96,10 +96,12 @@ impl<'a> World<'a> {
 
     /// The next fact of this tick: exits in the order of containers, then answers, then stops.
     pub(crate) fn next(&mut self, now: u64, stops: &mut usize) -> Option<Fact> {
-        let ended = |(unit, (_, end)): (&usize, &(usize, Option<(u64, Exit)>))| {
-            end.filter(|(at, _)| *at <= now).map(|(_, exit)| (*unit, exit))
-        };
-        if let Some((unit, exit)) = self.processes.iter().find_map(ended) {
+        let mut processes = self.processes.iter();
+        let ended = processes.find_map(|(unit, (_, end))| {
+            let (_, exit) = end.filter(|(at, _)| *at <= now)?;
+            Some((*unit, exit))
+        });
+        if let Some((unit, exit)) = ended {
             self.processes.remove(&unit);
             // Nobody is left to answer.
             self.questions.retain(|(asked, _), _| *asked != unit);

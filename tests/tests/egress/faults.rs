@@ -52,7 +52,7 @@ fn a_dead_host_fails_connections_and_a_new_one_makes_them_again() {
     let mut flags: Vec<String> = world::LOCAL.map(str::to_owned).to_vec();
     flags.extend(world::resolve(&["echo.example"], port));
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let spec = json!({"containers": [guest("watch", &["watch-server", "echo.example", &text])]});
+    let spec = json!({"containers": [guest("watch", &["watch-port", "echo.example", &text])]});
     let mut up = Up::start(&product, &[pod(spec), policy(&rules)], &flags);
     up.wait_log("echo.example works");
     up.signal(Signal::SIGKILL);

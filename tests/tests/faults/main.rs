@@ -1,0 +1,14 @@
+//! Faults from the outside, on the local back-end, where the enclave's processes are in view: containers that end in
+//! every way, that stop, that take all they can, and hands that kill at random. What the status says meanwhile is
+//! recorded and checked against the rules of the model that the supervisor is compared with (`init/tests/histories`).
+
+#[path = "../../../init/tests/histories/rules.rs"]
+#[allow(dead_code, reason = "the model uses all of it")]
+mod rules;
+
+mod bombs;
+mod ends;
+mod history;
+mod kills;
+mod restarts;
+mod stuck;
