@@ -33,12 +33,11 @@ fn ends(up: &mut Up) -> impl Fn(&str) -> String + use<> {
     }
 }
 
-fn run(product: &Product, spec: Value) -> Up {
-    let mut whole = json!({"restartPolicy": "Never"});
-    for (key, value) in spec.as_object().into_iter().flatten() {
-        whole[key] = value.clone();
+fn run(product: &Product, mut spec: Value) -> Up {
+    if spec["restartPolicy"].is_null() {
+        spec["restartPolicy"] = json!("Never");
     }
-    Up::start(product, &[pod(whole)], &[])
+    Up::start(product, &[pod(spec)], &[])
 }
 
 #[track_caller]
