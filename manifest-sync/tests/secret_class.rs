@@ -507,7 +507,7 @@ fn every_mistake_of_a_volume_has_its_path() {
     }
     refused(
         &pod_with("/spec/containers/0/volumeMounts/1/subPath", "attest.sock".into()),
-        &["spec.containers[0].volumeMounts[1].subPath: "],
+        &["spec.containers[0].volumeMounts[1]: an attestation volume is mounted as a whole"],
     );
 }
 
