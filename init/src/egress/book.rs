@@ -12,7 +12,7 @@ const FIRST: u32 = 0x7f80_0000;
 /// Addresses in the pool, up to 127.191.255.255.
 const SIZE: u32 = 1 << 22;
 /// How long an answer may be kept by whoever asked. Programs that keep it longer find the address in place, too, for
-/// [`KEEP`] at least.
+/// `KEEP` at least.
 pub const SECONDS: u32 = 60;
 /// A name that nobody has asked for or used for so long may lose its address when the book is full.
 const KEEP: Duration = Duration::from_secs(600);
