@@ -434,6 +434,8 @@ impl Pid1 {
     ) {
         let source = match reason {
             "AttestationLost" | "MountRotationComplete" | "MountRotationFailed" => Source::Enclave,
+            // A Pod whose containers have used up the kubelet's burst has to be told what it may not reach.
+            "EgressDenied" | "EgressFailed" | "EgressUnavailable" => Source::Enclave,
             _ => Source::Kubelet,
         };
         let field_path = container.and_then(|unit| unit.field_path(self.supervisor.unit_name(unit)));
