@@ -40,15 +40,16 @@ fn unseal(product: &Product, key: &Path, files: &[&Path]) -> Output {
     command.output().expect("host-proxy runs")
 }
 
-/// What containers wrote, by what `unseal` printed.
+/// What `app` wrote, by what `unseal` printed.
 fn texts(output: &Output) -> Vec<String> {
     let text = String::from_utf8_lossy(&output.stdout);
-    let line = |line: &str| {
-        let value: Value = serde_json::from_str(line).expect("JSON");
-        assert_eq!(value["container"], "app");
-        value["log"].as_str().expect("text").to_owned()
-    };
-    text.lines().map(line).collect()
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines
+        .filter(|line| line["container"] == "app")
+        .map(|line| line["log"].as_str().expect("text").to_owned())
+        .collect()
 }
 
 /// Whether the bytes are in the process's memory: all that can be read of it.
