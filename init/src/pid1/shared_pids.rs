@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cloister_init::supervisor::event::Pid;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::layout;
@@ -46,10 +47,7 @@ impl PodProcess {
         let pid = spawn("pause", &[layout::POD_PROC], Namespaces::Pid, &fds, &[])?;
         drop(ready_end);
         let pidfd = join::pidfd(pid)?;
-        let timeout = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
-        let mut byte = [0];
-        let said = poll(&mut [PollFd::new(ready.as_fd(), PollFlags::POLLIN)], timeout)? > 0
-            && fs::File::from(ready).read(&mut byte)? == 1;
+        let said = is_readable(&ready)? && fs::File::from(ready).read_exact(&mut [0]).is_ok();
         if said {
             return Ok(Self { pid, pidfd });
         }
@@ -61,6 +59,17 @@ impl PodProcess {
 
     pub(super) fn is(&self, pid: Pid) -> bool {
         self.pid == pid
+    }
+}
+
+/// Waits for the byte, or for the end of who would write it. Other children may end meanwhile.
+fn is_readable(ready: &OwnedFd) -> io::Result<bool> {
+    let timeout = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
+    loop {
+        match poll(&mut [PollFd::new(ready.as_fd(), PollFlags::POLLIN)], timeout) {
+            Err(Errno::EINTR) => {}
+            result => return Ok(result? > 0),
+        }
     }
 }
 
