@@ -15,16 +15,6 @@ pub(crate) fn fill(path: &str) {
     }
 }
 
-/// Makes empty files until there is no room for one more.
-pub(crate) fn fill_with_files(directory: &str) {
-    for number in 0_u64.. {
-        if let Err(error) = File::create(format!("{directory}/{number}")) {
-            println!("files: {error}");
-            return;
-        }
-    }
-}
-
 /// Opens descriptors until there are none left, and keeps them.
 pub(crate) fn descriptors() -> Vec<File> {
     let mut all = Vec::new();

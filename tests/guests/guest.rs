@@ -26,10 +26,6 @@ fn main() {
             bombs::fill(path);
             forever();
         }
-        ["fill-with-files", directory] => {
-            bombs::fill_with_files(directory);
-            forever();
-        }
         ["descriptors"] => {
             let _all = bombs::descriptors();
             forever();
