@@ -102,7 +102,7 @@ fn the_host_cannot_read_what_unseals_to_the_same_bytes() {
         guest("beside", &["sleep"]),
     ]);
     let logs = json!({"default": "Sealed", "sealTo": public, "containers": [
-        {"name": "clear", "policy": "Host"}, {"name": "quiet", "policy": "None"}]});
+        {"name": "clear", "policy": "Host"}, {"name": "quiet", "policy": "None"}, {"name": "beside", "policy": "None"}]});
     let spec =
         json!({"containers": containers, "restartPolicy": "Never", "terminationGracePeriodSeconds": 0});
     let flags = flags(

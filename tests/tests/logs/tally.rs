@@ -76,6 +76,8 @@ pub(crate) fn read_cri(path: &Path) -> Vec<u64> {
     // The last line may be half of one.
     text.split_inclusive('\n')
         .filter_map(|line| line.strip_suffix('\n'))
+        // A notice lies with the lines of whom it is about.
+        .filter(|line| !line.contains(" stderr F -- "))
         .map(|line| {
             let number = line.split_once(" stdout F line ");
             let number = number.unwrap_or_else(|| panic!("{}: {line:?}", path.display())).1;
