@@ -612,8 +612,10 @@ fn vsock() {
         let minor: u64 = minor.trim().parse().expect("a number");
         for place in ["/made", "/devices/made"] {
             let path = std::ffi::CString::new(place).expect("no NUL");
+            // makedev(3); a module's minor number has more than 8 bits.
+            let device = (minor & 0xff) | 10 << 8 | (minor & !0xff) << 12;
             // SAFETY: a system call with a string that outlives it.
-            let made = unsafe { mknod(path.as_ptr(), 0o020_666, 10 << 8 | minor) };
+            let made = unsafe { mknod(path.as_ptr(), 0o020_666, device) };
             println!("{name} at {place}: made {}", made == 0);
         }
     }
