@@ -555,11 +555,16 @@ fn make_device(name: &str) {
     for place in ["/device", "/dev/device", "/dev/shm/device", "/data/device"] {
         let path = std::ffi::CString::new(place).expect("no NUL");
         // SAFETY: a system call with a string that outlives it.
-        let made = unsafe { mknod(path.as_ptr(), 0o020_666, 10 << 8 | minor) };
+        let made = unsafe { mknod(path.as_ptr(), 0o020_666, miscellaneous(minor)) };
         let opened = std::fs::File::options().read(true).write(true).open(place);
         println!("{place}: made {} opened {}", made == 0, outcome(opened.map(drop)));
     }
     println!("end");
+}
+
+/// A miscellaneous device as makedev(3) writes it: the minor number of a driver that has none of its own exceeds 8 bits.
+fn miscellaneous(minor: u64) -> u64 {
+    (minor & 0xff) | 10 << 8 | (minor & !0xff) << 12
 }
 
 unsafe extern "C" {
@@ -612,10 +617,8 @@ fn vsock() {
         let minor: u64 = minor.trim().parse().expect("a number");
         for place in ["/made", "/devices/made"] {
             let path = std::ffi::CString::new(place).expect("no NUL");
-            // makedev(3); a module's minor number has more than 8 bits.
-            let device = (minor & 0xff) | 10 << 8 | (minor & !0xff) << 12;
             // SAFETY: a system call with a string that outlives it.
-            let made = unsafe { mknod(path.as_ptr(), 0o020_666, device) };
+            let made = unsafe { mknod(path.as_ptr(), 0o020_666, miscellaneous(minor)) };
             println!("{name} at {place}: made {}", made == 0);
         }
     }

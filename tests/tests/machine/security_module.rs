@@ -106,7 +106,7 @@ fn a_container_gets_a_document_of_the_module_that_says_who_asked() {
     assert!(text.contains("status HTTP/1.1 200 OK"), "{text}");
     for part in [
         // Label, then bundle and generation; the names and the data have their length in front.
-        &b"cloister.dev/application/v1\0\0\0\0\0"[..],
+        &b"cloister.dev/application/v2\0\0\0\0\0"[..],
         b"\x04test\x03app\x06report",
         &[0x5a; 32],
     ] {
