@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use manifest_sync::config::CONTROL_PORT;
 use manifest_sync::link::StreamKind;
-use manifest_sync::relay::{Options, relay};
+use manifest_sync::relay::relay;
 use tokio::net::TcpStream;
 
 use crate::enclave::Enclave;
@@ -59,12 +59,8 @@ pub(crate) async fn connect(
         .open(CONTROL_PORT, Some(session), StreamKind::Broker { request })
         .await
         .map_err(io::Error::other)?;
-    let options = Options {
-        idle: IDLE,
-        half_close: stream.half_close(),
-    };
     // The enclave says what came of it; an end in the middle is one that it notices.
-    let (moved, result) = relay(service, stream, options).await;
+    let (moved, result) = relay(service, stream, IDLE).await;
     log::debug!(
         "broker request {request}: {} bytes to and {} from the enclave, {result:?}",
         moved.to_link,

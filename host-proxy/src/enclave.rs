@@ -49,11 +49,13 @@ impl Enclave {
             let mut stream = dial(&self.address, port, OPEN_TIMEOUT)
                 .await
                 .map_err(OpenError::Link)?;
-            let header = StreamHeader::new(session, kind);
+            let mut header = StreamHeader::new(session, kind);
+            header.framed = !stream.has_half_close() && header.stream.is_relayed();
             write_header(&mut stream, &header)
                 .await
                 .map_err(OpenError::Link)?;
             match read_reply(&mut stream).await.map_err(OpenError::Link)? {
+                StreamReply::Accepted if header.framed => Ok(stream.framed()),
                 StreamReply::Accepted => Ok(stream),
                 reply => Err(OpenError::Refused(reply)),
             }

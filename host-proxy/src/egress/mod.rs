@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use manifest_sync::link::{EgressHost, EgressReply, EgressTarget, Stream, write_egress_reply};
-use manifest_sync::relay::{self, Direction, relay_and_count};
+use manifest_sync::relay::{Direction, relay_and_count};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -133,10 +133,6 @@ impl Egress {
         };
         let _ = server.set_nodelay(true);
         inner.open.fetch_add(1, Relaxed);
-        let options = relay::Options {
-            idle: IDLE,
-            half_close: stream.half_close(),
-        };
         let count = |direction, bytes| {
             let counter = match direction {
                 Direction::ToLink => &inner.bytes_in,
@@ -144,7 +140,7 @@ impl Egress {
             };
             counter.fetch_add(bytes, Relaxed);
         };
-        let (_, result) = relay_and_count(server, stream, options, count).await;
+        let (_, result) = relay_and_count(server, stream, IDLE, count).await;
         inner.open.fetch_sub(1, Relaxed);
         if let Err(error) = result {
             log::debug!("egress: {target}: {error}");

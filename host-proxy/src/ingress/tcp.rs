@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use manifest_sync::config::DATA_PORT;
 use manifest_sync::link::StreamKind;
-use manifest_sync::relay::{Options, relay_and_count};
+use manifest_sync::relay::relay_and_count;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -81,12 +81,8 @@ async fn carry(
         Ok(stream) => {
             let _ = client.set_nodelay(true);
             let _open = port.open();
-            let options = Options {
-                idle: IDLE,
-                half_close: stream.half_close(),
-            };
             let count = |direction, bytes| port.moved(direction, bytes);
-            if let (_, Err(error)) = relay_and_count(client, stream, options, count).await {
+            if let (_, Err(error)) = relay_and_count(client, stream, IDLE, count).await {
                 log::debug!("{}: {error}", port.listen);
             }
         }

@@ -7,9 +7,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use manifest_sync::link::{self, Stream, StreamKind, StreamReply};
+use manifest_sync::link::{Stream, StreamKind, StreamReply};
+use manifest_sync::relay;
 use manifest_sync::relay::datagrams::{Datagrams, datagrams};
-use manifest_sync::relay::{self, Options};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -117,21 +117,9 @@ pub(super) async fn open(
 }
 
 /// Relays until it is over.
-pub(super) async fn carry(target: Target, mut stream: Stream) {
-    if link::write_reply(&mut stream, StreamReply::Accepted)
-        .await
-        .is_err()
-    {
-        return;
-    }
+pub(super) async fn carry(target: Target, stream: Stream) {
     let (moved, result) = match target {
-        Target::Connection(socket) => {
-            let options = Options {
-                idle: IDLE,
-                half_close: stream.half_close(),
-            };
-            relay::relay(socket, stream, options).await
-        }
+        Target::Connection(socket) => relay::relay(socket, stream, IDLE).await,
         Target::Conversation(peer) => datagrams(&peer, stream, SILENCE, |_, _| ()).await,
     };
     if let Err(error) = result {

@@ -148,29 +148,43 @@ async fn carry(
     place: Place,
     streams: Rc<Streams>,
 ) {
-    match timeout(HANDSHAKE, open(&mut stream, &rules, &egress, &streams)).await {
-        Ok(Ok(Some((target, _taken)))) => {
+    let opened = timeout(HANDSHAKE, open(&mut stream, &rules, &egress, &streams)).await;
+    let (purpose, framed) = match opened.unwrap_or(Err(StreamReply::Timeout)) {
+        Ok(opened) => opened,
+        Err(reply) => {
+            let _ = timeout(HANDSHAKE, link::write_reply(&mut stream, reply)).await;
+            return;
+        }
+    };
+    let accepted = timeout(HANDSHAKE, link::write_reply(&mut stream, StreamReply::Accepted)).await;
+    if !matches!(accepted, Ok(Ok(()))) {
+        return;
+    }
+    let stream = if framed { stream.framed() } else { stream };
+    match purpose {
+        Purpose::Ingress(target, _taken) => {
             drop(place);
             ingress::carry(target, stream).await;
         }
-        Ok(Ok(None)) => {
-            let accepted = link::write_reply(&mut stream, StreamReply::Accepted);
-            if matches!(timeout(HANDSHAKE, accepted).await, Ok(Ok(()))) {
-                egress.park(stream);
-            }
-        }
-        Ok(Err(reply)) => refuse(stream, reply).await,
-        Err(_elapsed) => refuse(stream, StreamReply::Timeout).await,
+        Purpose::Egress => egress.park(stream),
     }
 }
 
-/// What of the Pod a stream is for; `None`: it is one for the Pod to connect through.
+/// What a stream is for.
+enum Purpose {
+    /// A client of the Pod.
+    Ingress(Target, Taken),
+    /// For the Pod to connect through.
+    Egress,
+}
+
+/// What a stream is for, and whether its ends are said in it.
 async fn open(
     stream: &mut Stream,
     rules: &RefCell<Rules>,
     egress: &Egress,
     streams: &Streams,
-) -> Result<Option<(Target, Taken)>, StreamReply> {
+) -> Result<(Purpose, bool), StreamReply> {
     let header = link::read_header(stream).await.map_err(|error| {
         log::info!("refused a stream: {error}");
         error.reply()
@@ -178,13 +192,13 @@ async fn open(
     if !rules.borrow().is_ours(header.session.as_deref()) {
         return Err(StreamReply::NotYourSession);
     }
-    match header.stream {
-        StreamKind::Egress {} if egress.is_open() => Ok(None),
-        StreamKind::Egress {} => Err(StreamReply::NoEgress),
-        kind => ingress::open(&kind, rules, streams).await.map(Some),
-    }
-}
-
-async fn refuse(mut stream: Stream, reply: StreamReply) {
-    let _ = timeout(HANDSHAKE, link::write_reply(&mut stream, reply)).await;
+    let purpose = match header.stream {
+        StreamKind::Egress {} if egress.is_open() => Purpose::Egress,
+        StreamKind::Egress {} => return Err(StreamReply::NoEgress),
+        kind => {
+            let (target, taken) = ingress::open(&kind, rules, streams).await?;
+            Purpose::Ingress(target, taken)
+        }
+    };
+    Ok((purpose, header.framed))
 }

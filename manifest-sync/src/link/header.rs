@@ -24,6 +24,10 @@ pub struct StreamHeader {
     pub session: Option<String>,
     /// What the stream is for.
     pub stream: StreamKind,
+    /// After the answer both sides say their ends in the stream ([`super::Stream::framed`]): the link does not carry
+    /// them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub framed: bool,
 }
 
 impl StreamHeader {
@@ -33,6 +37,7 @@ impl StreamHeader {
             version: VERSION,
             session,
             stream,
+            framed: false,
         }
     }
 }
@@ -86,6 +91,13 @@ pub enum StreamKind {
     /// A connection that the Pod will want to make, both ways: the enclave keeps it until then, and says where to
     /// ([`crate::link::EgressTarget`]).
     Egress {},
+}
+
+impl StreamKind {
+    /// Whether two programs that do not know of the link speak over the stream, each until it ends its direction.
+    pub fn is_relayed(&self) -> bool {
+        matches!(self, Self::Ingress { .. } | Self::Egress {})
+    }
 }
 
 /// The listener's answer.
@@ -224,7 +236,14 @@ fn parse(bytes: &[u8]) -> Result<StreamHeader, HeaderError> {
             "it is no JSON object with a `stream`".to_owned(),
         ));
     }
-    serde_json::from_value(tree).map_err(|error| HeaderError::Malformed(error.to_string()))
+    let header: StreamHeader =
+        serde_json::from_value(tree).map_err(|error| HeaderError::Malformed(error.to_string()))?;
+    if header.framed && !header.stream.is_relayed() {
+        return Err(HeaderError::Malformed(
+            "only ingress and egress streams can be framed".to_owned(),
+        ));
+    }
+    Ok(header)
 }
 
 /// Answers a header.
@@ -266,7 +285,8 @@ mod tests {
             StreamKind::Egress {},
         ];
         for kind in kinds {
-            let header = StreamHeader::new(Some("00ff".into()), kind);
+            let mut header = StreamHeader::new(Some("00ff".into()), kind);
+            header.framed = matches!(header.stream, StreamKind::Egress {});
             let mut bytes = Vec::new();
             write_header(&mut bytes, &header).await.expect("memory");
             assert_eq!(read_header(&mut bytes.as_slice()).await.expect("whole"), header);
@@ -281,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn nonsense_gets_the_answer_that_says_which() {
-        let cases: [(Vec<u8>, StreamReply); 5] = [
+        let cases: [(Vec<u8>, StreamReply); 6] = [
             (crate::frame::encode(b"{}"), StreamReply::Malformed),
             (
                 crate::frame::encode(br#"{"version":2,"anything":[]}"#),
@@ -293,6 +313,10 @@ mod tests {
             ),
             (
                 crate::frame::encode(br#"{"version":1,"stream":{"kind":"control"},"x":1}"#),
+                StreamReply::Malformed,
+            ),
+            (
+                crate::frame::encode(br#"{"version":1,"stream":{"kind":"control"},"framed":true}"#),
                 StreamReply::Malformed,
             ),
             (u32::MAX.to_be_bytes().to_vec(), StreamReply::Malformed),

@@ -3,6 +3,7 @@
 
 mod address;
 mod egress;
+mod framing;
 mod header;
 mod listener;
 mod stream;
@@ -16,4 +17,4 @@ pub use header::{
     write_header, write_reply,
 };
 pub use listener::{Listener, listen};
-pub use stream::{HalfClose, Stream, dial};
+pub use stream::{Stream, dial};

@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use tokio_vsock::{VsockAddr, VsockStream};
 
 use super::Address;
+use super::framing::Framing;
 use crate::relay::Socket as Relayed;
 
 /// Most that is written to a vsock in one call: writes above 32 KiB are corrupted by some kernels and hypervisors
@@ -20,20 +21,14 @@ const MAX_WRITE_BYTES: usize = 28 * 1024;
 /// Longest answer of a hybrid vsock to `CONNECT`.
 const MAX_HYBRID_ANSWER: usize = 32;
 
-/// What becomes of `shutdown(Write)` on this link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HalfClose {
-    /// The peer sees the end of our bytes and can still answer.
-    Carried,
-    /// An answer sent after our shutdown may be lost (vhost-device#874): the shutdown must be held back.
-    Lost,
-}
-
 /// One connection over the link.
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
-    half_close: HalfClose,
+    /// Whether the peer sees the end of our bytes and can still answer. A hybrid vsock loses the answer
+    /// (vhost-device#874).
+    has_half_close: bool,
+    framing: Option<Framing>,
     max_write: usize,
 }
 
@@ -107,15 +102,17 @@ impl Stream {
     pub(super) fn unix(socket: UnixStream) -> Self {
         Self {
             socket: Socket::Unix(socket),
-            half_close: HalfClose::Carried,
+            has_half_close: true,
+            framing: None,
             max_write: usize::MAX,
         }
     }
 
-    pub(super) fn hybrid(socket: UnixStream) -> Self {
+    pub(crate) fn hybrid(socket: UnixStream) -> Self {
         Self {
             socket: Socket::Unix(socket),
-            half_close: HalfClose::Lost,
+            has_half_close: false,
+            framing: None,
             max_write: MAX_WRITE_BYTES,
         }
     }
@@ -123,22 +120,34 @@ impl Stream {
     pub(super) fn vsock(socket: VsockStream) -> Self {
         Self {
             socket: Socket::Vsock(socket),
-            half_close: HalfClose::Carried,
+            has_half_close: true,
+            framing: None,
             max_write: MAX_WRITE_BYTES,
         }
     }
 
-    /// Whether this link carries a half-close.
-    pub fn half_close(&self) -> HalfClose {
-        self.half_close
+    /// Whether the ends of both directions arrive on this link by themselves. Where they do not, both sides agree on
+    /// [`Stream::framed`].
+    pub fn has_half_close(&self) -> bool {
+        self.has_half_close
     }
 
-    /// What the relay takes.
-    pub fn into_relayed(self) -> io::Result<Relayed> {
-        match self.socket {
-            Socket::Unix(socket) => Ok(Relayed::unix(socket, self.max_write)),
-            Socket::Vsock(socket) => Relayed::other(socket.into(), self.max_write),
+    /// From here on the ends of both directions are said in the stream.
+    #[must_use]
+    pub fn framed(mut self) -> Self {
+        self.framing = Some(Framing::default());
+        self
+    }
+
+    /// The socket, for a relay that moves bytes without looking at them; the stream itself when it is framed.
+    pub(crate) fn into_relayed(self) -> io::Result<Result<Relayed, Self>> {
+        if self.framing.is_some() {
+            return Ok(Err(self));
         }
+        Ok(Ok(match self.socket {
+            Socket::Unix(socket) => Relayed::unix(socket, self.max_write),
+            Socket::Vsock(socket) => Relayed::other(socket.into(), self.max_write)?,
+        }))
     }
 
     /// The descriptor itself, to be passed to another process. It is non-blocking.
@@ -155,9 +164,10 @@ impl Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().socket {
-            Socket::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
-            Socket::Vsock(socket) => Pin::new(socket).poll_read(cx, buf),
+        let this = self.get_mut();
+        match &mut this.framing {
+            Some(framing) => framing.poll_read(&mut this.socket, cx, buf),
+            None => Pin::new(&mut this.socket).poll_read(cx, buf),
         }
     }
 }
@@ -166,9 +176,9 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let bytes = bytes.get(..this.max_write).unwrap_or(bytes);
-        match &mut this.socket {
-            Socket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Socket::Vsock(socket) => Pin::new(socket).poll_write(cx, bytes),
+        match &mut this.framing {
+            Some(framing) => framing.poll_write(&mut this.socket, cx, bytes),
+            None => Pin::new(&mut this.socket).poll_write(cx, bytes),
         }
     }
 
@@ -177,9 +187,39 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = match &mut self.get_mut().socket {
-            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
-            Socket::Vsock(socket) => Pin::new(socket).poll_shutdown(cx),
+        let this = self.get_mut();
+        match &mut this.framing {
+            Some(framing) => framing.poll_end(&mut this.socket, cx),
+            None => Pin::new(&mut this.socket).poll_shutdown(cx),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Vsock(socket) => Pin::new(socket).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Vsock(socket) => Pin::new(socket).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = match self.get_mut() {
+            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Vsock(socket) => Pin::new(socket).poll_shutdown(cx),
         };
         match ready!(shut) {
             // The peer is gone already: there is nobody left to tell.

@@ -14,7 +14,7 @@ use super::end::End;
 use super::pipe::Pipe;
 
 /// Bytes read at once into the thread's buffer: what one write into a vsock takes, and what a sink that stalls costs.
-const BUFFER: usize = 28 * 1024;
+pub(super) const BUFFER: usize = 28 * 1024;
 /// Asked of one splice(2) into a pipe; a pipe takes what it has room for.
 const SPLICE: usize = 1024 * 1024;
 /// Bytes after which a direction is spliced: a request and its answer are done by then.
@@ -112,7 +112,11 @@ async fn through_buffer(
     }
 }
 
-async fn write_all(to: &impl End, mut bytes: &[u8], mut moved: impl FnMut(usize)) -> Result<(), Failed> {
+pub(super) async fn write_all(
+    to: &impl End,
+    mut bytes: &[u8],
+    mut moved: impl FnMut(usize),
+) -> Result<(), Failed> {
     while !bytes.is_empty() {
         match try_write(to, bytes).map_err(Failed::Sink)? {
             Some(count) => {
@@ -177,7 +181,7 @@ async fn through_pipe(
 }
 
 /// `None`: not now. After an interruption the end is still ready, so the call is made again at once.
-fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
+pub(super) fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
     match result {
         Ok(count) => Ok(Some(count)),
         Err(error)

@@ -11,10 +11,20 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use super::end::End;
 use super::*;
 
-const OPTIONS: Options = Options {
-    idle: Duration::from_secs(60),
-    half_close: HalfClose::Carried,
-};
+const IDLE: Duration = Duration::from_secs(60);
+
+/// [`super::between`] with what moved.
+async fn between(
+    client: &Socket,
+    link: &Socket,
+    idle: Duration,
+    bulk: u64,
+    count: impl Fn(Direction, u64),
+) -> (Moved, io::Result<()>) {
+    let progress = Progress::new(count);
+    let result = super::between(client, link, idle, bulk, &progress).await;
+    (progress.moved(), result)
+}
 
 fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
@@ -147,7 +157,7 @@ proptest! {
                 server.shutdown().await.expect("open");
             };
             let (near, far) = (near.into(), far.into());
-            let relay = between(&near, &far, OPTIONS, bulk, |_, _| ());
+            let relay = between(&near, &far, IDLE, bulk, |_, _| ());
             let ((moved, result), (), all) = tokio::join!(relay, server, client);
             result.expect("clean end");
             assert!(all == sent);
@@ -156,34 +166,78 @@ proptest! {
     }
 }
 
+/// Two relays with a link between them that would lose the answer.
 #[test]
-fn a_link_without_half_close_keeps_the_answer() {
+fn half_closes_pass_through_a_link_that_has_none() {
     run(async {
-        let ((mut client, near), (far, mut server)) = (tcp().await, unix());
-        let options = Options {
-            half_close: HalfClose::Lost,
-            ..OPTIONS
+        let ((mut client, near), (far, mut server), (one, other)) = (tcp().await, tcp().await, unix());
+        let sent = pattern(700_000);
+        let client = async {
+            client.write_all(&sent).await.expect("open");
+            client.shutdown().await.expect("open");
+            let mut all = Vec::new();
+            client.read_to_end(&mut all).await.expect("open");
+            all
         };
         let server = async {
-            let mut request = [0; 4];
-            server.read_exact(&mut request).await.expect("request");
-            let more = tokio::time::timeout(Duration::from_millis(50), server.read(&mut request)).await;
-            assert!(more.is_err(), "the half-close went through: {more:?}");
-            server.write_all(b"answer").await.expect("open");
+            let mut all = Vec::new();
+            server.read_to_end(&mut all).await.expect("open");
+            server.write_all(&all).await.expect("open");
+            server.shutdown().await.expect("open");
+        };
+        let framed = |socket| Stream::hybrid(socket).framed();
+        let (outside, inside) = (relay(near, framed(one), IDLE), relay(far, framed(other), IDLE));
+        let (all, (), (moved, outside), (_, inside)) = tokio::join!(client, server, outside, inside);
+        outside.expect("clean end");
+        inside.expect("clean end");
+        assert!(all == sent);
+        let count = sent.len() as u64;
+        assert_eq!(
+            moved,
+            Moved {
+                to_link: count,
+                from_link: count
+            }
+        );
+    });
+}
+
+/// A client that has read all it wants just closes; the server has to hear of it.
+#[test]
+fn a_client_that_goes_away_frees_both_relays() {
+    run(async {
+        let ((client, near), (far, mut server), (one, other)) = (tcp().await, tcp().await, unix());
+        drop(client);
+        let server = async {
+            let mut all = Vec::new();
+            server.read_to_end(&mut all).await.expect("an end");
             drop(server);
         };
-        let client = async {
-            client.write_all(b"ask?").await.expect("open");
-            client.shutdown().await.expect("open");
-            let mut answer = String::new();
-            client.read_to_string(&mut answer).await.expect("open");
-            answer
+        let framed = |socket| Stream::hybrid(socket).framed();
+        let (outside, inside) = (relay(near, framed(one), IDLE), relay(far, framed(other), IDLE));
+        let ((), (_, outside), (_, inside)) = tokio::join!(server, outside, inside);
+        outside.expect("clean end");
+        inside.expect("clean end");
+    });
+}
+
+#[test]
+fn a_framed_link_that_is_cut_is_no_clean_end() {
+    run(async {
+        let ((mut client, near), (one, mut other)) = (tcp().await, unix());
+        let cut = async {
+            // A piece of five bytes, of which two come.
+            other.write_all(b"\0\x05ab").await.expect("open");
+            drop(other);
         };
-        let (near, far) = (near.into(), far.into());
-        let relay = between(&near, &far, options, BULK, |_, _| ());
-        let ((_, result), (), answer) = tokio::join!(relay, server, client);
-        result.expect("clean end");
-        assert_eq!(answer, "answer");
+        let relay = relay(near, Stream::hybrid(one).framed(), IDLE);
+        let ((), (moved, result)) = tokio::join!(cut, relay);
+        let error = result.expect_err("cut");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(moved.from_link, 2);
+        let mut all = Vec::new();
+        let read = client.read_to_end(&mut all).await;
+        assert!(read.is_err(), "{read:?}");
     });
 }
 
@@ -207,7 +261,7 @@ fn an_answer_to_a_question_that_nobody_reads_to_its_end_arrives() {
         };
         let relay = async {
             let (near, far) = (near.into(), far.into());
-            between(&near, &far, OPTIONS, BULK, |_, _| ()).await
+            between(&near, &far, IDLE, BULK, |_, _| ()).await
         };
         let (_, (), answer) = tokio::join!(relay, server, client);
         assert_eq!(&answer, b"too long");
@@ -222,7 +276,7 @@ fn a_reset_is_no_clean_end() {
         drop(client);
         let relay = async {
             let (near, far) = (near.into(), far_near.into());
-            between(&near, &far, OPTIONS, BULK, |_, _| ()).await.1
+            between(&near, &far, IDLE, BULK, |_, _| ()).await.1
         };
         let read = async move {
             let mut far = far;
@@ -238,11 +292,8 @@ fn a_reset_is_no_clean_end() {
 fn an_idle_relay_ends() {
     run(async {
         let ((_client, near), (far, _server)) = (unix(), unix());
-        let options = Options {
-            idle: Duration::from_millis(20),
-            ..OPTIONS
-        };
-        let (moved, result) = between(&near.into(), &far.into(), options, BULK, |_, _| ()).await;
+        let idle = Duration::from_millis(20);
+        let (moved, result) = between(&near.into(), &far.into(), idle, BULK, |_, _| ()).await;
         assert_eq!(result.expect_err("idle").kind(), io::ErrorKind::TimedOut);
         assert_eq!(moved, Moved::default());
     });
@@ -261,7 +312,7 @@ fn a_reader_that_stalls_holds_up_nobody_else() {
             writer
         };
         let (near, far) = (near.into(), far.into());
-        let mut relay = pin!(between(&near, &far, OPTIONS, 0, |_, _| ()));
+        let mut relay = pin!(between(&near, &far, IDLE, 0, |_, _| ()));
         let writer = tokio::select! {
             _ = &mut relay => panic!("the relay has ended"),
             writer = bulk => writer,
@@ -269,7 +320,7 @@ fn a_reader_that_stalls_holds_up_nobody_else() {
         // The first one is full. Another one on the same thread goes on.
         let ((mut client, near), (far, mut server)) = (unix(), unix());
         let (near, far) = (near.into(), far.into());
-        let mut other = pin!(between(&near, &far, OPTIONS, 0, |_, _| ()));
+        let mut other = pin!(between(&near, &far, IDLE, 0, |_, _| ()));
         let exchange = async {
             client.write_all(&pattern(1 << 20)).await.expect("open");
             client.shutdown().await.expect("open");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cloister_init::egress::hello::{Hello, inspect};
 use manifest_sync::link::{self, EgressHost, EgressReply, EgressTarget, Stream};
-use manifest_sync::relay::{self, Options};
+use manifest_sync::relay;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -102,11 +102,7 @@ pub(super) async fn converse(
     } else if stream.write_all(&first).await.is_err() {
         return reset(&client);
     }
-    let options = Options {
-        idle: IDLE,
-        half_close: stream.half_close(),
-    };
-    let (moved, result) = relay::relay(client, stream, options).await;
+    let (moved, result) = relay::relay(client, stream, IDLE).await;
     if let Err(error) = result {
         log::debug!(
             "egress: connection ended after {} and {} bytes: {error}",
