@@ -95,9 +95,9 @@ fn in_machines(filter: &[String]) -> Result<ExitCode> {
         cargo.args(["--test", name]);
     }
     cargo
-        .args(filter)
         .args(["--", "--skip", MODULAR])
         .args(FOR_MACHINES)
+        .args(filter)
         .envs(others());
     count(cargo)
 }
