@@ -7,9 +7,9 @@ use attest::statement::Statement;
 use manifest_sync::measurement::{self, Measurement};
 use manifest_sync::trust::TrustPolicy;
 use serde_json::{Value, json};
-use tests::{Up, guest, pod, product};
+use tests::{Up, guest, images, pod, product, wait_for};
 
-use crate::{image, now, proof, said};
+use crate::{image, lines, now, proof, said};
 
 const NONCE: [u8; 32] = [0x5a; 32];
 
@@ -91,6 +91,52 @@ fn a_container_gets_documents_that_say_who_asked_and_nothing_else_can_be_said() 
     assert!(said(&up, "greedy", "status").contains("400"));
     assert!(said(&up, "lost", "status").contains("404"));
     said(&up, "other", "No such file");
+}
+
+/// The chain of docs/updates.md, computed from what the documents themselves say of their bundles.
+#[test]
+fn a_document_after_an_update_says_what_ran_before() {
+    let Some(product) = product() else { return };
+    let layout = images::versions(&product.guests, &["1", "2"]);
+    let layout = layout.path().to_str().expect("UTF-8");
+    let target = format!("/v1/attestation?nonce={}", Hex(&NONCE));
+    let release = |image: &str| {
+        let mut app = asks("app", &target);
+        app["image"] = json!(image);
+        [pod(
+            json!({"volumes": [volume()], "containers": [app], "terminationGracePeriodSeconds": 0}),
+        )]
+    };
+    let up = Up::start(&product, &release("guest:1"), &["--images", layout]);
+    let statements = |count: usize| {
+        let bodies = wait_for(&format!("{count} documents"), || {
+            let bodies: Vec<String> = lines(&up, "app")
+                .iter()
+                .filter_map(|line| line.strip_prefix("body ").map(str::to_owned))
+                .collect();
+            (bodies.len() == count).then_some(bodies)
+        });
+        let read = |body: &String| {
+            let document = from_hex(body.trim()).expect("a document");
+            let told = proof(&up, &document, &NONCE).user_data.expect("user data");
+            Statement::parse(&told).expect("a statement")
+        };
+        bodies.iter().map(read).collect::<Vec<_>>()
+    };
+    statements(1);
+    let updated = up.update(&release("guest:2"), &["--images", layout]);
+    assert!(updated.status.success(), "{updated:?}");
+    let statements = statements(2);
+    assert_ne!(statements[0].bundle, statements[1].bundle);
+    let mut head = [0; 32];
+    for statement in statements {
+        let mut label = [0; 32];
+        label[..23].copy_from_slice(b"cloister.dev/history/v1");
+        let generation = statement.generation.to_be_bytes();
+        let bytes = [&label[..], &head, &generation, &statement.bundle].concat();
+        head.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref());
+        assert_eq!(statement.history, head);
+    }
 }
 
 #[test]
