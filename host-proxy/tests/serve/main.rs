@@ -1,6 +1,7 @@
 //! `host-proxy serve`, the real binary, against an enclave of the tests: control, blobs, ingress, logs, HTTP, exit
 //! codes. Every wait is for a condition and has a deadline.
 
+mod corpus;
 mod fake;
 mod signed;
 
