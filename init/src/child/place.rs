@@ -96,14 +96,19 @@ impl Place {
     }
 }
 
-/// Joins the cgroup; a container sees its own as the root of all (cgroup_namespaces(7)).
+/// Joins the cgroup; a container sees its own as the root of all (cgroup_namespaces(7)). One without a cgroup of its own sees
+/// PID 1's so: what is above is nobody's business, and mounting the hierarchy from the first cgroup namespace, which may
+/// change its flags, waits for all processors each time (15 ms).
 fn join_cgroup(spec: &ChildSpec) -> Result<(), Failure> {
-    let Some(cgroup) = &spec.cgroup else {
-        return Ok(());
-    };
-    sys::proc::join_cgroup(cgroup).at(Stage::Cgroup, "join")?;
-    if spec.root.is_some() {
-        unshare(CloneFlags::CLONE_NEWCGROUP).at(Stage::Cgroup, "namespace")?;
+    if let Some(cgroup) = &spec.cgroup {
+        sys::proc::join_cgroup(cgroup).at(Stage::Cgroup, "join")?;
     }
-    Ok(())
+    if spec.root.is_none() {
+        return Ok(());
+    }
+    match unshare(CloneFlags::CLONE_NEWCGROUP) {
+        // A kernel without cgroups has no namespaces of them.
+        Err(_) if spec.cgroup.is_none() => Ok(()),
+        unshared => unshared.at(Stage::Cgroup, "namespace"),
+    }
 }

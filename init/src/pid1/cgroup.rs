@@ -51,8 +51,11 @@ impl Cgroups {
             return Err(io::Error::other("this is not a machine of our own"));
         }
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        let options = Some("nsdelegate,memory_recursiveprot");
-        mount(Some("cgroup2"), ROOT, Some("cgroup2"), flags, options)?;
+        let mount = |options| mount(Some("cgroup2"), ROOT, Some("cgroup2"), flags, Some(options));
+        // Without the last (Linux 6.0), every process that is put into a cgroup, so every start of a container, waits until
+        // all processors have passed through the scheduler.
+        mount("nsdelegate,memory_recursiveprot,favordynmods")
+            .or_else(|_old_kernel| mount("nsdelegate,memory_recursiveprot"))?;
         let present = fs::read_to_string(Path::new(ROOT).join("cgroup.controllers"))?;
         let mut missing = CONTROLLERS.into_iter();
         if let Some(missing) = missing.find(|name| !present.split_whitespace().any(|word| word == *name)) {
