@@ -4,11 +4,13 @@
 
 pub mod broker;
 pub mod images;
+pub mod load;
 
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -263,6 +265,18 @@ impl Up {
         wait_for(&format!("{text:?} on the console"), || {
             Some(self.console()).filter(|console| console.contains(text))
         })
+    }
+
+    /// `/metrics` of host-proxy; empty while nobody answers.
+    pub fn metrics(&self) -> String {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = UnixStream::connect(self.state().join("proxy.sock"))?;
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        ask().unwrap_or_default()
     }
 
     /// What `up` has to say.

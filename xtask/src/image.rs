@@ -48,7 +48,13 @@ pub(crate) fn example(name: &str) -> Result<PathBuf> {
             "curl,ca-certificates,libc6,base-passwd",
             "/usr/bin/curl",
         )?,
-        other => bail!("no example {other:?}; there are: web, redis, curl"),
+        "nginx" => debian(
+            &layout,
+            "nginx:latest",
+            "nginx,libc6,base-passwd",
+            "/usr/sbin/nginx",
+        )?,
+        other => bail!("no example {other:?}; there are: web, redis, curl, nginx"),
     }
     Ok(layout)
 }

@@ -12,6 +12,7 @@ mod image;
 mod kernel;
 mod oracle;
 mod qemu;
+mod soak;
 mod system;
 mod test;
 mod up;
@@ -61,8 +62,10 @@ cargo xtask COMMAND
   conformance [--local]
                      run the tests of Kubernetes' conformance cases, print what came of each, and write it to
                      docs/conformance.md; --local leaves out those that need a virtual machine, and writes nothing
+  soak [SECONDS]     Debian's Redis under redis-benchmark and its nginx under wrk, through the ingress, for 300 s; fails
+                     when a request is lost or host-proxy has counted anything else than clients and servers
   ci                 fmt, clippy, doc, deny, test, then test --vm
-  bench [runtime|logs|trust|boot]... [--write]
+  bench [runtime|lifecycle|logs|trust|boot]... [--write]
                      measure against the budgets, or these groups alone; --write updates docs/benchmarks.md and
                      docs/performance;
                      `trust` verifies a real document, too, where CLOISTER_VECTORS names the vectors
@@ -102,6 +105,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "test" => test::test(rest),
         "conformance" => conformance::conformance(rest),
         "ci" => ci::ci(),
+        "soak" => soak::soak(rest),
         "bench" => bench::bench(rest).map(|()| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -12,8 +12,9 @@ use crate::system::{need, root};
 use crate::{build, conformance, eif, image, kernel, vm};
 
 /// What the end-to-end tests want of the machine: program and Debian package.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 6] = [
     ("redis-cli", "redis-tools"),
+    ("wrk", "wrk"),
     ("mmdebstrap", "mmdebstrap"),
     ("rsyslogd", "rsyslog"),
     ("openssl", "openssl"),
@@ -197,7 +198,11 @@ fn others() -> Vec<(&'static str, PathBuf)> {
             None
         }
     };
-    let images = [("CLOISTER_REDIS", "redis"), ("CLOISTER_CURL", "curl")];
+    let images = [
+        ("CLOISTER_REDIS", "redis"),
+        ("CLOISTER_CURL", "curl"),
+        ("CLOISTER_NGINX", "nginx"),
+    ];
     images.into_iter().filter_map(image).collect()
 }
 

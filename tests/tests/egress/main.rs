@@ -6,9 +6,6 @@ mod names;
 mod redis;
 mod world;
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-
 use manifest_sync::status::ContainerState;
 use serde_json::{Value, json};
 use tests::{Up, wait_for};
@@ -65,14 +62,7 @@ pub(crate) fn wait_event(up: &Up, container: Option<&str>, reason: &str, words: 
 
 /// The value of a series of `/metrics`, by the beginning of its line; 0 when there is none.
 pub(crate) fn metric(up: &Up, series: &str) -> u64 {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = UnixStream::connect(up.state().join("proxy.sock"))?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = ask().unwrap_or_default();
+    let answer = up.metrics();
     let line = answer.lines().find(|line| line.starts_with(series));
     line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok())
         .unwrap_or(0)

@@ -1,7 +1,9 @@
-//! F3: many crash loops at once. PID 1 neither grows nor loses one, and the back-off of each is kept.
+//! F3: many crash loops at once, and restarts of all containers together. PID 1 neither grows nor loses one, and the
+//! back-off of each is kept.
 
 use manifest_sync::status::{ContainerState, ContainerStatus};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tests::{Up, guest, pod, product, wait_for};
 
@@ -66,6 +68,59 @@ fn crash_loops_back_off_and_leave_nothing_in_pid_1() {
     );
     assert!(after.1 <= before.1 + 1, "descriptors: {before:?}, then {after:?}");
     history.check(Policy::Always);
+    up.signal(Signal::SIGTERM);
+    up.wait();
+}
+
+/// Containers that are restarted together, and how often: after 0, 10 and 20 seconds.
+const TOGETHER: usize = 20;
+const ROUNDS: u32 = 3;
+
+/// Whether all run after so many restarts.
+fn all_run(up: &Up, restarts: u32) -> Option<()> {
+    let status = up.report()?.status;
+    let runs = |one: &ContainerStatus| {
+        one.restart_count == restarts && matches!(one.state, ContainerState::Running { .. })
+    };
+    status.all_containers().all(runs).then_some(())
+}
+
+#[test]
+fn restarts_of_all_containers_leave_no_descriptor_and_no_process_in_pid_1() {
+    let Some(product) = product() else { return };
+    let mut containers: Vec<Value> = (0..TOGETHER)
+        .map(|index| guest(&format!("c{index}"), &["sleep"]))
+        .collect();
+    // 128 + SIGKILL.
+    containers[0] = guest("source", &["idle", "source"]);
+    containers[0]["restartPolicy"] = json!("Never");
+    containers[0]["restartPolicyRules"] =
+        json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [137]}}]);
+    let spec = json!({"containers": containers, "terminationGracePeriodSeconds": 0});
+    let mut up = Up::start(&product, &[pod(spec)], &[]);
+    wait_for("all to run", || all_run(&up, 0));
+    let init = up.enclave_pid().expect("it runs");
+    let looks = || (descriptors(init), Up::children_of(init).len());
+    // Whoever has unpacked the image has ended as well, and nothing is on its way.
+    let first = wait_for("no worker", || {
+        let looks = looks();
+        // The base services `net` and `attest` are children, too.
+        (looks.1 == TOGETHER + 2).then_some(looks)
+    });
+    let memory = resident(init);
+    for round in 1..=ROUNDS {
+        kill(Pid::from_raw(up.guest_pid("source")), Signal::SIGKILL).expect("it runs");
+        wait_for("all to run again", || all_run(&up, round));
+        wait_for(&format!("{first:?} again, not {:?}", looks()), || {
+            (looks() == first).then_some(())
+        });
+    }
+    let after = resident(init);
+    println!("60 restarts: resident {memory} → {after} KiB, descriptors and children {first:?} as before");
+    assert!(
+        after <= memory + SLACK_KIB,
+        "memory: {memory} KiB, then {after} KiB"
+    );
     up.signal(Signal::SIGTERM);
     up.wait();
 }

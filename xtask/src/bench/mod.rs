@@ -2,6 +2,7 @@
 //! nothing: machines are shared and noisy, and only the ratios travel.
 
 mod boot;
+mod lifecycle;
 mod logs;
 mod page;
 mod plot;
@@ -33,10 +34,17 @@ enum Group {
     Trust,
     Boot,
     Logs,
+    Lifecycle,
 }
 
 impl Group {
-    const ALL: [Self; 4] = [Self::Runtime, Self::Logs, Self::Boot, Self::Trust];
+    const ALL: [Self; 5] = [
+        Self::Runtime,
+        Self::Lifecycle,
+        Self::Logs,
+        Self::Boot,
+        Self::Trust,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -44,6 +52,7 @@ impl Group {
             Self::Trust => "trust",
             Self::Boot => "boot",
             Self::Logs => "logs",
+            Self::Lifecycle => "lifecycle",
         }
     }
 
@@ -53,6 +62,7 @@ impl Group {
             Self::Trust => "Trust",
             Self::Boot => "Boot of an emulated enclave",
             Self::Logs => "Logs",
+            Self::Lifecycle => "Many containers, many restarts",
         }
     }
 }
@@ -65,7 +75,9 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
         match Group::ALL.into_iter().find(|group| group.name() == argument) {
             Some(group) => groups.push(group),
             None if argument == "--write" => write = true,
-            None => bail!("bench takes `runtime`, `logs`, `trust`, `boot` and `--write`, not {argument:?}"),
+            None => bail!(
+                "bench takes `runtime`, `lifecycle`, `logs`, `trust`, `boot` and `--write`, not {argument:?}"
+            ),
         }
     }
     if groups.is_empty() {
@@ -91,6 +103,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
             Group::Trust => trust::rows(&product, &built.broker, &program)?,
             Group::Boot => boot::rows(&product, scratch.path())?,
             Group::Logs => logs::rows(&product, write)?,
+            Group::Lifecycle => lifecycle::rows(&product, &program)?,
         };
         let table = page::table(&rows);
         println!("{}\n\n{table}", group.title());
