@@ -184,6 +184,8 @@ fn healthy_for(milliseconds: u64, path: &str) {
 }
 
 unsafe extern "C" {
+    fn getrlimit(resource: i32, limits: *mut [u64; 2]) -> i32;
+    fn setrlimit(resource: i32, limits: *const [u64; 2]) -> i32;
     fn setsid() -> i32;
     fn signal(number: i32, handler: usize) -> usize;
 }
@@ -488,7 +490,14 @@ fn count(lines: u64, burst: u64, pause: u64) {
     }
 }
 
+/// As servers do that expect many clients, it raises its limit of open files to the hard one.
 fn echo(port: u16) {
+    let mut limits = [0_u64; 2];
+    // SAFETY: a structure of two numbers that outlives the calls (getrlimit(2), RLIMIT_NOFILE).
+    unsafe { getrlimit(7, &mut limits) };
+    limits[0] = limits[1];
+    // SAFETY: as above.
+    unsafe { setrlimit(7, &limits) };
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
     println!("ready");
     for stream in listener.incoming() {

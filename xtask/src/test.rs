@@ -25,12 +25,13 @@ pub(crate) const SKIPPED: &str = "SKIPPED";
 
 /// End-to-end tests that run in an emulated enclave: those of the local back-end that make sense there, unchanged, and
 /// those of the machine itself.
-const IN_A_MACHINE: [&str; 6] = [
+const IN_A_MACHINE: [&str; 7] = [
     "lifecycle",
     "container",
     "bad_image",
     "redis",
     "egress",
+    "ingress",
     "machine",
 ];
 /// Tests of the kernel that has the security module's driver as a module. Building it takes as long as building the

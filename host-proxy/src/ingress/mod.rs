@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use manifest_sync::plan::Protocol;
 use manifest_sync::status::PodReport;
 use thiserror::Error;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 
 pub use self::gate::When;
 use self::port::Port;
@@ -26,6 +26,9 @@ use crate::announce::say;
 use crate::cli::Publish;
 use crate::enclave::Enclave;
 use crate::view::View;
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: u32 = 1024;
 
 /// A port that cannot be listened on.
 #[derive(Debug, Error)]
@@ -166,10 +169,18 @@ impl Ingress {
     }
 }
 
+/// tokio's own would have the kernel keep 128 connections only.
 async fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<(Bound, SocketAddr)> {
     match protocol {
         Protocol::Tcp => {
-            let listener = TcpListener::bind(address).await?;
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            // Connections of an earlier run may still be closing.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            let listener = socket.listen(BACKLOG)?;
             let listen = listener.local_addr()?;
             Ok((Bound::Tcp(listener), listen))
         }

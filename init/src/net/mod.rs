@@ -148,7 +148,7 @@ async fn carry(
     place: Place,
     streams: Rc<Streams>,
 ) {
-    let opened = timeout(HANDSHAKE, open(&mut stream, &rules, &egress, &streams)).await;
+    let opened = timeout(HANDSHAKE, open(&mut stream, &rules, &egress, place, &streams)).await;
     let (purpose, framed) = match opened.unwrap_or(Err(StreamReply::Timeout)) {
         Ok(opened) => opened,
         Err(reply) => {
@@ -162,10 +162,7 @@ async fn carry(
     }
     let stream = if framed { stream.framed() } else { stream };
     match purpose {
-        Purpose::Ingress(target, _taken) => {
-            drop(place);
-            ingress::carry(target, stream).await;
-        }
+        Purpose::Ingress(target, _taken) => ingress::carry(target, stream).await,
         Purpose::Egress => egress.park(stream),
     }
 }
@@ -183,6 +180,7 @@ async fn open(
     stream: &mut Stream,
     rules: &RefCell<Rules>,
     egress: &Egress,
+    place: Place,
     streams: &Streams,
 ) -> Result<(Purpose, bool), StreamReply> {
     let header = link::read_header(stream).await.map_err(|error| {
@@ -192,6 +190,8 @@ async fn open(
     if !rules.borrow().is_ours(header.session.as_deref()) {
         return Err(StreamReply::NotYourSession);
     }
+    // It has said what it is for; what a container takes to accept it counts among the streams.
+    drop(place);
     let purpose = match header.stream {
         StreamKind::Egress {} if egress.is_open() => Purpose::Egress,
         StreamKind::Egress {} => return Err(StreamReply::NoEgress),

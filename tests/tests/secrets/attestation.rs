@@ -189,7 +189,7 @@ fn an_attest_service_that_dies_takes_the_module_along_and_the_pod_goes_on() {
     )
     .expect("killed");
     up.wait_console("base service attest is ready");
-    tests::wait_for("the event", || {
+    wait_for("the event", || {
         let status = up.client(&["status"]);
         String::from_utf8_lossy(&status.stdout)
             .contains("AttestationLost")

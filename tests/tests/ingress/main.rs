@@ -1,5 +1,7 @@
 //! Traffic from outside to the Pod's ports.
 
+mod load;
+
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
