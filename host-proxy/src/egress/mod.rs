@@ -9,10 +9,10 @@ mod options;
 mod pool;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use manifest_sync::link::{EgressHost, EgressReply, EgressTarget, Stream, write_egress_reply};
 use manifest_sync::relay::{Direction, relay_and_count};
@@ -59,7 +59,7 @@ pub struct Egress {
 struct Inner {
     options: EgressOptions,
     connections: Semaphore,
-    lookups: Semaphore,
+    lookups: Arc<Semaphore>,
     wanted: AtomicU64,
     open: AtomicU64,
     idle: AtomicU64,
@@ -75,7 +75,7 @@ impl Egress {
             inner: Arc::new(Inner {
                 options,
                 connections: Semaphore::new(MAX_CONNECTIONS),
-                lookups: Semaphore::new(MAX_LOOKUPS),
+                lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
                 wanted: AtomicU64::new(0),
                 open: AtomicU64::new(0),
                 idle: AtomicU64::new(0),
@@ -182,18 +182,34 @@ impl Egress {
             let place = |address| SocketAddr::new(address, target.port);
             return Ok(given.into_iter().map(place).collect());
         }
-        let _permit = self.inner.lookups.acquire().await;
-        // With a final dot the name is not tried below the domains of this machine's search list, which in a cluster would be
-        // five queries; without it, /etc/hosts has a say.
-        for name in [format!("{name}."), name.clone()] {
-            let found = tokio::net::lookup_host((name, target.port)).await;
-            let found: Vec<SocketAddr> = found.into_iter().flatten().collect();
-            if !found.is_empty() {
-                return Ok(found);
-            }
+        let Ok(permit) = Arc::clone(&self.inner.lookups).acquire_owned().await else {
+            return Err(EgressReply::Busy);
+        };
+        let (name, port) = (name.clone(), target.port);
+        let found = tokio::task::spawn_blocking(move || {
+            // Until the thread is done, which may be long after whoever wanted to know has given up.
+            let _permit = permit;
+            look_up(&name, port)
+        });
+        let found = found.await.unwrap_or_default();
+        if found.is_empty() {
+            return Err(EgressReply::NoSuchName);
         }
-        Err(EgressReply::NoSuchName)
+        Ok(found)
     }
+}
+
+/// With a final dot the name is not tried below the domains of this machine's search list, which in a cluster would be five
+/// queries; without it, /etc/hosts has a say.
+fn look_up(name: &str, port: u16) -> Vec<SocketAddr> {
+    let began = Instant::now();
+    for name in [format!("{name}."), name.to_owned()] {
+        let found: Vec<SocketAddr> = (name, port).to_socket_addrs().into_iter().flatten().collect();
+        if !found.is_empty() || began.elapsed() > DEADLINE {
+            return found;
+        }
+    }
+    Vec::new()
 }
 
 #[cfg(test)]
