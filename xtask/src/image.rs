@@ -54,7 +54,13 @@ pub(crate) fn example(name: &str) -> Result<PathBuf> {
             "nginx,libc6,base-passwd",
             "/usr/sbin/nginx",
         )?,
-        other => bail!("no example {other:?}; there are: web, redis, curl, nginx"),
+        "grpc" => debian(
+            &layout,
+            "grpc:latest",
+            "python3-grpcio,libc6,base-passwd",
+            "/usr/bin/python3",
+        )?,
+        other => bail!("no example {other:?}; there are: web, redis, curl, nginx, grpc"),
     }
     Ok(layout)
 }

@@ -203,6 +203,7 @@ fn others() -> Vec<(&'static str, PathBuf)> {
         ("CLOISTER_REDIS", "redis"),
         ("CLOISTER_CURL", "curl"),
         ("CLOISTER_NGINX", "nginx"),
+        ("CLOISTER_GRPC", "grpc"),
     ];
     images.into_iter().filter_map(image).collect()
 }

@@ -2,7 +2,11 @@
 
 mod curl;
 mod faults;
+mod grpc;
+mod hostile_names;
 mod names;
+mod network;
+mod outer;
 mod redis;
 mod world;
 

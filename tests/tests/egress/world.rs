@@ -20,7 +20,12 @@ pub(crate) fn resolve(names: &[&str], port: u16) -> Vec<String> {
 /// A server that answers each connection with `answer`, the bytes it got, to their end, or that greets first and then echoes. Its
 /// threads end with the test binary.
 pub(crate) fn server(greeting: &'static [u8], until_end: bool) -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    server_at("127.0.0.1", greeting, until_end)
+}
+
+/// The same, at an address of this machine.
+pub(crate) fn server_at(address: &str, greeting: &'static [u8], until_end: bool) -> u16 {
+    let listener = TcpListener::bind((address, 0)).expect("a port");
     let port = listener.local_addr().expect("an address").port();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
