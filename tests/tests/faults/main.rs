@@ -7,6 +7,7 @@
 mod rules;
 
 mod bombs;
+mod crowd;
 mod ends;
 mod history;
 mod kills;

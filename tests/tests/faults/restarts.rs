@@ -89,14 +89,19 @@ fn all_run(up: &Up, restarts: u32) -> Option<()> {
 fn restarts_of_all_containers_leave_no_descriptor_and_no_process_in_pid_1() {
     let Some(product) = product() else { return };
     let mut containers: Vec<Value> = (0..TOGETHER)
-        .map(|index| guest(&format!("c{index}"), &["sleep"]))
+        .map(|index| {
+            let mut container = guest(&format!("c{index}"), &["sleep"]);
+            // They are stopped one after another: none shall wait out its grace period.
+            container["lifecycle"] = json!({"stopSignal": "SIGKILL"});
+            container
+        })
         .collect();
     // 128 + SIGKILL.
     containers[0] = guest("source", &["idle", "source"]);
     containers[0]["restartPolicy"] = json!("Never");
     containers[0]["restartPolicyRules"] =
         json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [137]}}]);
-    let spec = json!({"containers": containers, "terminationGracePeriodSeconds": 0});
+    let spec = json!({"containers": containers, "os": {"name": "linux"}});
     let mut up = Up::start(&product, &[pod(spec)], &[]);
     wait_for("all to run", || all_run(&up, 0));
     let init = up.enclave_pid().expect("it runs");

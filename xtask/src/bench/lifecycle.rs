@@ -171,14 +171,19 @@ const PROBES: &str = "cloister_probes_total";
 /// A Pod whose containers are all restarted when one of them is killed.
 fn restarted(product: &Product) -> Result<Vec<Row>> {
     let mut containers: Vec<Value> = (0..RESTARTED)
-        .map(|index| guest(&format!("c{index}"), &["sleep"]))
+        .map(|index| {
+            let mut container = guest(&format!("c{index}"), &["sleep"]);
+            // They are stopped one after another: none shall wait out its grace period.
+            container["lifecycle"] = json!({"stopSignal": "SIGKILL"});
+            container
+        })
         .collect();
     let mut source = guest("source", &["idle", "source"]);
     source["restartPolicy"] = json!("Never");
     source["restartPolicyRules"] =
         json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [KILLED]}}]);
     containers[0] = source;
-    let spec = json!({"containers": containers, "terminationGracePeriodSeconds": 0});
+    let spec = json!({"containers": containers, "os": {"name": "linux"}});
     let up = Up::start(product, &[pod(spec)], &[]);
     wait_for("all containers", || all_run(&up, 0));
     let init = up.enclave_pid().context("the enclave runs")?;
