@@ -4,6 +4,7 @@
 mod steps;
 mod outside;
 mod bombs;
+mod serve;
 mod turn;
 
 use std::io::{Read, Write};
@@ -55,6 +56,7 @@ fn main() {
             let number = |text: &str| text.parse().expect("a number");
             count(number(lines), number(burst), number(pause));
         }
+        ["serve", address] => serve::serve(address),
         ["echo", port] => echo(port.parse().expect("a port")),
         ["echo-datagrams", port] => echo_datagrams(port.parse().expect("a port")),
         ["cat", path] => print!("{}", std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string())),

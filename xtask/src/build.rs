@@ -78,6 +78,23 @@ pub(crate) fn example(package: &str, name: &str) -> Result<PathBuf> {
     Ok(directory.join("examples").join(name))
 }
 
+/// Builds a program of a package, quick rather than small, for this machine.
+pub(crate) fn for_this_machine(package: &str, name: &str) -> Result<PathBuf> {
+    run(
+        "cargo",
+        &[
+            "build",
+            "--locked",
+            "--release",
+            "--package",
+            package,
+            "--bin",
+            name,
+        ],
+    )?;
+    Ok(root().join("target/release").join(name))
+}
+
 /// Builds for the enclave; returns the directory of the results.
 fn for_the_enclave(what: &[&str]) -> Result<PathBuf> {
     need_target()?;

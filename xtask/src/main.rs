@@ -65,9 +65,9 @@ cargo xtask COMMAND
   soak [SECONDS]     Debian's Redis under redis-benchmark and its nginx under wrk, through the ingress, for 300 s; fails
                      when a request is lost or host-proxy has counted anything else than clients and servers
   ci                 fmt, clippy, doc, deny, test, then test --vm
-  bench [runtime|lifecycle|logs|trust|boot]... [--write]
-                     measure against the budgets, or these groups alone; --write updates docs/benchmarks.md and
-                     docs/performance;
+  bench [relay|logs|runtime|lifecycle|trust|boot]... [--short] [--write]
+                     measure against the budgets, or these groups alone; --write updates docs/performance.md with its
+                     plots (relay, logs) and docs/benchmarks.md (the others); --short: see that relay and logs work;
                      `trust` verifies a real document, too, where CLOISTER_VECTORS names the vectors
 ";
 

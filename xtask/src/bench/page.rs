@@ -10,7 +10,8 @@ const HEADER: &str = "\
 
 `cargo xtask bench` measures these on the machine it runs on, each beside a peer or a raw limit in the same run. The
 last run of each group is below: two shared cores, so only the ratios travel. Two numbers in brackets are the 10th and 90th
-percentile around a median. `--write` replaces the tables, `cargo xtask bench GROUP --write` one of them.
+percentile around a median. `--write` replaces the tables, `cargo xtask bench GROUP --write` one of them. The relay and the logs
+have [a page of their own](performance.md), with plots.
 ";
 
 pub(super) fn table(rows: &[Row]) -> String {

@@ -2,24 +2,27 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 
-use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::median;
-use crate::system::root;
+use super::output::Output;
+use super::percentile;
 
 /// Height of a bar with the space around it, pixels.
-const ROW: usize = 34;
+const ROW: usize = 30;
+/// Of a bar.
+const BAR: usize = 18;
+/// Above the first bar, and below the last one: axis, its numbers and its name.
+const TOP: usize = 44;
+const BOTTOM: usize = 62;
 /// Where bars begin and end.
 const LEFT: f64 = 330.0;
-const RIGHT: f64 = 760.0;
+const RIGHT: f64 = 770.0;
 
 /// What is shown.
 pub(super) struct Plot {
     pub(super) title: &'static str,
-    /// Of the samples.
+    /// Of the samples: what the axis says.
     pub(super) unit: &'static str,
     pub(super) bars: Vec<Bar>,
     /// A line across all bars.
@@ -35,15 +38,9 @@ pub(super) struct Bar {
 }
 
 impl Plot {
-    /// Keeps `NAME.json` and `NAME.svg`, in the documentation when `in_docs`, else below `target`.
-    pub(super) fn keep(&self, name: &str, in_docs: bool, facts: &Value) -> Result<()> {
-        let directory = root().join(if in_docs {
-            "docs/performance"
-        } else {
-            "target/bench"
-        });
-        fs::create_dir_all(&directory)?;
-        write(&directory.join(format!("{name}.svg")), &self.svg())?;
+    /// Leaves `NAME.json` and `NAME.svg`.
+    pub(super) fn keep(&self, name: &str, output: &mut Output, facts: &Value) {
+        output.file(format!("{name}.svg"), self.svg());
         let bars: Vec<Value> = self
             .bars
             .iter()
@@ -51,33 +48,50 @@ impl Plot {
             .collect();
         let all = json!({"title": self.title, "unit": self.unit, "target": self.target, "machine": machine(),
             "facts": facts, "bars": bars});
-        write(&directory.join(format!("{name}.json")), &format!("{all:#}\n"))
+        output.file(format!("{name}.json"), format!("{all:#}\n"));
     }
 
     fn svg(&self) -> String {
-        let height = 70 + ROW * self.bars.len();
-        let most = self.bars.iter().flat_map(|bar| &bar.samples).copied();
-        let most = most.chain(self.target).fold(f64::MIN_POSITIVE, f64::max) * 1.05;
+        let axis = TOP + ROW * self.bars.len();
+        let height = axis + BOTTOM;
+        let ends = self.bars.iter().map(|bar| percentile(&bar.samples, 90));
+        let most = ends.chain(self.target).filter(|end| end.is_finite());
+        let most = most.fold(f64::MIN_POSITIVE, f64::max) * 1.05;
         let x = |value: f64| LEFT + (RIGHT - LEFT) * value / most;
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"860\" height=\"{height}\" font-family=\"sans-serif\" \
              font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-             <text x=\"10\" y=\"24\" font-size=\"16\">{}</text>\n",
-            escape(&format!("{} ({})", self.title, self.unit))
+             <text x=\"10\" y=\"24\" font-size=\"16\">{}</text>\n\
+             <path d=\"M{LEFT} {axis}H{RIGHT}\" stroke=\"black\"/>\n\
+             <text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
+            escape(self.title),
+            f64::midpoint(LEFT, RIGHT),
+            axis + 38,
+            escape(self.unit)
         );
-        for (index, bar) in self.bars.iter().enumerate() {
-            let y = 44 + ROW * index;
-            let middle = median(bar.samples.clone());
-            let (low, high) = (
-                bar.samples.iter().copied().fold(f64::INFINITY, f64::min),
-                bar.samples.iter().copied().fold(0.0, f64::max),
+        for tick in ticks(most) {
+            let _ = writeln!(
+                svg,
+                "<path d=\"M{0:.1} {TOP}V{1}\" stroke=\"#e4e4e4\"/>\n<text x=\"{0:.1}\" y=\"{2}\" text-anchor=\"middle\" \
+                 font-size=\"11\">{3}</text>",
+                x(tick),
+                axis + 4,
+                axis + 18,
+                short(tick)
             );
+        }
+        for (index, bar) in self.bars.iter().enumerate() {
+            let y = TOP + ROW * index + (ROW - BAR) / 2;
+            let [low, middle, high] = [10, 50, 90].map(|percent| percentile(&bar.samples, percent));
+            if !middle.is_finite() {
+                continue;
+            }
             let colour = if bar.is_peer { "#b0b0b0" } else { "#3b6ea5" };
-            let (center, text) = (y + 10, y + 15);
+            let (center, text) = (y + BAR / 2, y + BAR / 2 + 5);
             let _ = writeln!(
                 svg,
                 "<text x=\"{}\" y=\"{text}\" text-anchor=\"end\">{}</text>\n\
-                 <rect x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"20\" fill=\"{colour}\"/>\n\
+                 <rect x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"{BAR}\" fill=\"{colour}\"/>\n\
                  <path d=\"M{:.1} {center}H{:.1}\" stroke=\"black\"/>\n\
                  <text x=\"{:.1}\" y=\"{text}\">{}</text>",
                 LEFT - 8.0,
@@ -85,23 +99,34 @@ impl Plot {
                 x(middle) - LEFT,
                 x(low),
                 x(high),
-                x(high) + 6.0,
+                x(high.max(middle)) + 6.0,
                 number(middle)
             );
         }
         if let Some(target) = self.target {
-            let bottom = height - 22;
             let _ = writeln!(
                 svg,
-                "<path d=\"M{0:.1} 36V{bottom}\" stroke=\"#a03030\" stroke-dasharray=\"4\"/>\n\
+                "<path d=\"M{0:.1} {TOP}V{axis}\" stroke=\"#a03030\" stroke-dasharray=\"4\"/>\n\
                  <text x=\"{0:.1}\" y=\"{1}\" text-anchor=\"middle\" fill=\"#a03030\">target {2}</text>",
                 x(target),
-                height - 8,
-                number(target)
+                axis + 56,
+                short(target)
             );
         }
         svg + "</svg>\n"
     }
+}
+
+/// Four to ten round numbers up to `most`.
+fn ticks(most: f64) -> Vec<f64> {
+    let mut step = 10_f64.powf(most.log10().floor());
+    for smaller in [0.5, 0.4, 0.5] {
+        if most / step < 4.0 {
+            step *= smaller;
+        }
+    }
+    let all = (0..=10).map(|index| f64::from(index) * step);
+    all.take_while(|tick| *tick <= most).collect()
 }
 
 /// What a reader has to know of where it was measured.
@@ -119,22 +144,23 @@ fn machine() -> Value {
     })
 }
 
-fn number(value: f64) -> String {
-    if value >= 100.0 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:.1}")
+/// Three digits, whatever its size.
+pub(super) fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
     }
+}
+
+/// Without digits that say nothing.
+fn short(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text)?;
-    println!("written to {}", path.display());
-    Ok(())
 }
 
 #[cfg(test)]
@@ -142,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plot_has_a_bar_for_each_and_the_target() {
+    fn a_plot_has_a_bar_for_each_an_axis_and_the_target() {
         let bar = |label: &str, is_peer, samples: &[f64]| Bar {
             label: label.to_owned(),
             is_peer,
@@ -151,14 +177,23 @@ mod tests {
         let plot = Plot {
             title: "a < b",
             unit: "MB",
-            bars: vec![bar("ours", false, &[1.0, 2.0, 3.0]), bar("theirs", true, &[10.0])],
+            bars: vec![
+                bar("ours", false, &[1.0, 2.0, 3.0]),
+                bar("theirs", true, &[10.0]),
+                bar("absent", true, &[]),
+            ],
             target: Some(5.0),
         };
         let svg = plot.svg();
         assert_eq!(svg.matches("<rect").count(), 3);
-        assert!(
-            svg.contains("a &lt; b (MB)") && svg.contains(">2.0<") && svg.contains("target 5.0"),
-            "{svg}"
-        );
+        for part in ["a &lt; b", ">MB<", ">2.00<", ">target 5<", ">8<"] {
+            assert!(svg.contains(part), "{part} is not in {svg}");
+        }
+    }
+
+    #[test]
+    fn ticks_are_round() {
+        assert_eq!(ticks(10.5), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        assert_eq!(ticks(0.42), [0.0, 0.1, 0.2, 0.30000000000000004, 0.4]);
     }
 }

@@ -4,14 +4,14 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ::tests::{Product, Up, guest, pod, wait_for};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::{Row, median, mib, ms, ratio};
+use super::{Row, Running, free_port, median, mib, ms, ratio};
 use crate::system::need;
 
 /// Starts, each with one restart, for the latencies.
@@ -265,20 +265,4 @@ fn exchange_byte(port: u16) -> Result<()> {
     let mut byte = [0];
     stream.read_exact(&mut byte)?;
     Ok(())
-}
-
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
-        .local_addr()?
-        .port())
-}
-
-/// A process that ends with this value.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
