@@ -55,6 +55,8 @@ use crate::unpack::message::Owners;
 
 /// Inputs that may wait, per class; their sources wait when it is full.
 const INBOX: usize = 256;
+/// Statuses in a row that are not sent because there is more to hear that may change them.
+const UNTOLD_STATUSES: u32 = 64;
 /// The Pod's address: the enclave has no interface but `lo`.
 pub(super) const POD_IP: &str = "127.0.0.1";
 
@@ -94,6 +96,8 @@ pub(super) struct Pid1 {
     pub(super) sessions: Sessions,
     pub(super) connections: Connections,
     pub(super) journal: Journal,
+    /// Whether the status has changed since it was sent, and how often that was put off.
+    pub(super) untold: Option<u32>,
     pub(super) finish: Option<Finish>,
     /// A bundle that came before all base services were ready.
     pub(super) pending: Option<(ConnectionId, Vec<u8>)>,
@@ -168,6 +172,7 @@ pub(crate) async fn run(booted: Booted) -> ExitCode {
             Some(wish) = wishes_inbox.recv() => wish,
         };
         pid1.handle(input);
+        pid1.tell_status();
         pid1.apply_pending();
         if let Some(code) = pid1.failure {
             let said =
@@ -280,6 +285,7 @@ impl Pid1 {
             sessions: Sessions::new(key, booted.config.takeover),
             connections: Connections::default(),
             journal: Journal::default(),
+            untold: None,
             finish: None,
             pending: None,
             failure: None,
@@ -366,6 +372,24 @@ impl Pid1 {
                 events.extend(self.perform(action));
             }
         }
+        self.tell_status();
+    }
+
+    /// Sends the status if it has changed; later, if more facts are there already. When many containers start at once, a
+    /// status of all for each would be more than the host can read, and many times the memory that we may have.
+    fn tell_status(&mut self) {
+        let Some(put_off) = self.untold else { return };
+        let all_is_heard = self.facts.capacity() == self.facts.max_capacity();
+        if !all_is_heard && put_off < UNTOLD_STATUSES {
+            self.untold = Some(put_off + 1);
+            return;
+        }
+        self.untold = None;
+        if let Some(report) = self.supervisor.report() {
+            self.connections.send_to_controller(&FromEnclave::Status {
+                report: Box::new(report),
+            });
+        }
     }
 
     /// For the host's metrics; the words are those of the kubelet's `prober_probe_total`.
@@ -411,11 +435,7 @@ impl Pid1 {
                 Vec::new()
             }
             Action::StatusChanged => {
-                if let Some(report) = self.supervisor.report() {
-                    self.connections.send_to_controller(&FromEnclave::Status {
-                        report: Box::new(report),
-                    });
-                }
+                self.untold.get_or_insert(0);
                 Vec::new()
             }
             Action::Finish { exit_code } => {

@@ -16,10 +16,15 @@ const SLACK_KIB: u64 = 512;
 
 /// `VmRSS` of proc_pid_status(5), KiB.
 fn resident(pid: i32) -> u64 {
+    memory(pid, "VmRSS:")
+}
+
+/// A field of proc_pid_status(5), KiB.
+fn memory(pid: i32, field: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-    kib.expect("VmRSS")
+    kib.expect(field)
 }
 
 fn descriptors(pid: i32) -> usize {
@@ -128,4 +133,28 @@ fn restarts_of_all_containers_leave_no_descriptor_and_no_process_in_pid_1() {
     );
     up.signal(Signal::SIGTERM);
     up.wait();
+}
+
+/// Containers of one Pod: more than there is room for statuses on their way, if each were told alone.
+const MANY: usize = 150;
+/// What PID 1 may have had at its worst, KiB. The status of so many containers is some 100 KiB long.
+const PEAK_KIB: u64 = 10 << 10;
+
+#[test]
+fn many_containers_start_at_once_and_their_statuses_neither_fill_pid_1_nor_cut_the_host_off() {
+    let Some(product) = product() else { return };
+    let containers: Vec<Value> = (0..MANY)
+        .map(|index| guest(&format!("c{index}"), &["sleep"]))
+        .collect();
+    let spec = json!({"containers": containers, "terminationGracePeriodSeconds": 0});
+    let mut up = Up::start(&product, &[pod(spec)], &[]);
+    wait_for("all to run", || all_run(&up, 0));
+    let peak = memory(up.enclave_pid().expect("it runs"), "VmHWM:");
+    println!("{MANY} containers: {peak} KiB at its worst");
+    assert!(peak <= PEAK_KIB, "{peak} KiB");
+    let console = up.console();
+    assert!(!console.contains("does not read"), "{console}");
+    up.signal(Signal::SIGTERM);
+    assert_eq!(up.exit_code(), 0, "{}", up.stderr());
+    assert!(!up.console().contains("does not read"), "{}", up.console());
 }

@@ -44,16 +44,22 @@ pub(super) fn rows(product: &Product, program: &Path) -> Result<Vec<Row>> {
 struct Holdings {
     /// Bytes.
     resident: u64,
+    /// The most that it ever was, bytes.
+    peak: u64,
     descriptors: usize,
 }
 
 impl Holdings {
     fn of(pid: i32) -> Result<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        let bytes = |field: &str| -> Result<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(field));
+            let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            Ok(kib.with_context(|| format!("{field} of proc_pid_status(5)"))? * 1024)
+        };
         Ok(Self {
-            resident: kib.context("VmRSS of proc_pid_status(5)")? * 1024,
+            resident: bytes("VmRSS:")?,
+            peak: bytes("VmHWM:")?,
             descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
         })
     }
