@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::sys::socket::Backlog;
 use tokio::net::UnixListener;
 use tokio_vsock::{VMADDR_CID_ANY, VsockAddr, VsockListener};
 
@@ -38,6 +39,13 @@ pub fn listen(address: &Address, port: u32) -> io::Result<Listener> {
             port,
         ))?),
     };
+    // Libraries keep 128 connections until they are accepted, and a vsock refuses the next one (listen(2): a second call
+    // changes the bound; the kernel's is net.core.somaxconn, 4096).
+    let fd = match &socket {
+        Socket::Unix(listener) | Socket::Hybrid(listener) => listener.as_fd(),
+        Socket::Vsock(listener) => listener.as_fd(),
+    };
+    nix::sys::socket::listen(&fd, Backlog::MAXALLOWABLE)?;
     Ok(Listener { socket })
 }
 

@@ -79,7 +79,8 @@ fn writes_of_every_size_arrive_as_they_were() {
 #[test]
 fn a_storm_of_connections_is_bounded_and_passes() {
     let Some(product) = product() else { return };
-    // The bound of docs/ingress.md; an emulated machine would take minutes to get there.
+    // The bound of docs/ingress.md. An emulated machine would take minutes to get there; these are more than a library's listener
+    // keeps.
     let (count, is_full) = match product.backend {
         Backend::Local => (4096, true),
         Backend::Qemu { .. } => (200, false),
