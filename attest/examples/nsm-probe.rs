@@ -12,6 +12,8 @@ const OWN: u16 = 20;
 const RNG: &str = "/sys/devices/virtual/misc/hw_random/rng_current";
 /// The Pod's cgroup, which is there once a Pod was accepted.
 const POD: &str = "/sys/fs/cgroup/pod";
+/// What is read there.
+const FILES: [&str; 4] = ["cpu.max", "cpu.weight", "memory.max", "pids.max"];
 
 fn main() {
     let mode = std::env::args().nth(1);
@@ -100,14 +102,19 @@ fn measured() -> Result<(), Box<dyn Error>> {
         "probe: device node is there: {}",
         std::fs::metadata(attest::nsm::PATH).is_ok()
     );
-    for name in ["cpu.max", "cpu.weight", "memory.max", "pids.max"] {
-        let value = std::fs::read_to_string(format!("{POD}/{name}"));
-        println!(
-            "probe: pod {name} {}",
-            value.as_deref().map_or("absent", str::trim)
-        );
+    let mut known = [const { String::new() }; FILES.len()];
+    // A resize changes them.
+    loop {
+        for (name, known) in FILES.iter().zip(&mut known) {
+            let value = std::fs::read_to_string(format!("{POD}/{name}"));
+            let value = value.as_deref().map_or("absent", str::trim);
+            if value != known {
+                println!("probe: pod {name} {value}");
+                value.clone_into(known);
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    Ok(())
 }
 
 fn lock(locked: bool) -> &'static str {

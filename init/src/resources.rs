@@ -1,6 +1,7 @@
 //! What a kubelet and its runtime write into cgroup v2 files for `resources` (spec section 18.3 to 18.5). Pure.
 
 use manifest_sync::plan::{ContainerPlan, Plan, RestartPolicy};
+use manifest_sync::pod_resources::Amount;
 use manifest_sync::resources::{QosClass, ResourcesPlan};
 
 /// A file of a cgroup and its content.
@@ -14,7 +15,7 @@ const MIN_QUOTA_US: u64 = 1_000;
 const MIN_SHARES: u64 = 2;
 const MAX_SHARES: u64 = 262_144;
 
-/// Files of a container's cgroup (K-440, K-442).
+/// Files of a container's cgroup (K-440) that follow its resources; these are its own [within](ResourcesPlan::within) its Pod's.
 pub fn container_files(resources: &ResourcesPlan) -> Vec<CgroupFile> {
     vec![
         ("cpu.max", cpu_max(resources.cpu_limit)),
@@ -23,14 +24,33 @@ pub fn container_files(resources: &ResourcesPlan) -> Vec<CgroupFile> {
             container_weight(shares(resources.cpu_request)).to_string(),
         ),
         ("memory.max", memory_max(resources.memory_limit)),
+    ]
+}
+
+/// Whom the kernel kills when a container has used up its memory (K-442).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OomKill {
+    /// All of the container, as a kubelet does unless told otherwise.
+    Container,
+    /// One process: what is left of the container may go on.
+    Process,
+}
+
+/// Files of a container's cgroup that its resources do not change.
+pub fn fixed_files(oom_kill: OomKill) -> Vec<CgroupFile> {
+    let group = match oom_kill {
+        OomKill::Container => "1",
+        OomKill::Process => "0",
+    };
+    vec![
         ("memory.swap.max", "0".to_owned()),
-        ("memory.oom.group", "1".to_owned()),
+        ("memory.oom.group", group.to_owned()),
     ]
 }
 
 /// Files of the Pod's cgroup (K-446). What is not limited is left as the kernel made it.
 pub fn pod_files(plan: &Plan) -> Vec<CgroupFile> {
-    let request = pod_amount(plan, |resources| resources.cpu_request);
+    let request = pod_request(plan, |resources| resources.cpu_request);
     let weight = pod_weight(shares(Some(request)));
     vec![
         (
@@ -44,7 +64,7 @@ pub fn pod_files(plan: &Plan) -> Vec<CgroupFile> {
 
 /// Memory that the Pod requests, bytes (K-447).
 pub fn pod_memory_request(plan: &Plan) -> u64 {
-    pod_amount(plan, |resources| resources.memory_request)
+    pod_request(plan, |resources| resources.memory_request)
 }
 
 /// `memory.max` of the Pod's cgroup, bytes; `None`: it has no limit.
@@ -52,58 +72,57 @@ pub fn pod_memory_limit(plan: &Plan) -> Option<u64> {
     pod_limit(plan, |resources| resources.memory_limit)
 }
 
-/// A limit says something only when every container has one.
+/// The Pod's own request overrides the sum (K-448).
+fn pod_request(plan: &Plan, pick: Amount) -> u64 {
+    pick(&plan.resources).unwrap_or_else(|| plan.aggregate(pick))
+}
+
+/// The Pod's own limit overrides the sum (K-448), which says something only when every container has a limit.
 fn pod_limit(plan: &Plan, pick: Amount) -> Option<u64> {
-    let known = |amount: Option<u64>| amount.is_some_and(|amount| amount > 0);
-    plan.all_containers()
-        .all(|container| known(pick(&container.resources)))
-        .then(|| pod_amount(plan, pick))
+    let known = |resources: &ResourcesPlan| pick(resources).filter(|amount| *amount > 0);
+    let all_known = || {
+        plan.all_containers()
+            .all(|container| known(&container.resources).is_some())
+    };
+    known(&plan.resources).or_else(|| all_known().then(|| plan.aggregate(pick)))
 }
 
-/// One amount of a container's resources.
-type Amount = fn(&ResourcesPlan) -> Option<u64>;
-
-/// K-447: what runs together at most: all lasting containers, or an init container and the sidecars before it.
-fn pod_amount(plan: &Plan, pick: Amount) -> u64 {
-    let amount = |container: &ContainerPlan| pick(&container.resources).unwrap_or(0);
-    let lasting = plan.lasting_containers().map(amount);
-    let mut most = 0;
-    let mut sidecars: u64 = 0;
-    for init in &plan.init_containers {
-        let with_sidecars = sidecars.saturating_add(amount(init));
-        if init.restart_policy == Some(RestartPolicy::Always) {
-            sidecars = with_sidecars;
-        } else {
-            most = with_sidecars.max(most);
-        }
-    }
-    lasting.fold(0, u64::saturating_add).max(most)
-}
-
-/// What counts as a container's memory request for its OOM score: a sidecar must not die before the containers that
-/// need it (K-452).
-pub fn oom_resources<'a>(plan: &'a Plan, container: &'a ContainerPlan) -> &'a ResourcesPlan {
+/// What counts as a container's memory request for its OOM score, bytes. A sidecar must not die before the containers that
+/// need it (K-452); what the Pod requests beyond its containers is shared equally among them.
+fn oom_request(plan: &Plan, container: &ContainerPlan) -> u64 {
     let request = |container: &ContainerPlan| container.resources.memory_request.unwrap_or(0);
     let is_init = plan
         .init_containers
         .iter()
         .any(|init| init.name == container.name);
     let is_sidecar = is_init && container.restart_policy == Some(RestartPolicy::Always);
-    let smallest = plan.containers.iter().min_by_key(|regular| request(regular));
-    match smallest {
-        Some(smallest) if is_sidecar && request(smallest) > request(container) => &smallest.resources,
-        _ => &container.resources,
-    }
+    let own = request(container);
+    let smallest = plan.containers.iter().map(request).min();
+    let counted = match smallest {
+        Some(smallest) if is_sidecar => own.max(smallest),
+        _ => own,
+    };
+    let together = plan.aggregate(|resources| resources.memory_request);
+    let beyond = plan
+        .resources
+        .memory_request
+        .unwrap_or(0)
+        .saturating_sub(together);
+    let count = u64::try_from(plan.all_containers().count()).unwrap_or(u64::MAX);
+    counted.saturating_add(beyond / count.max(1))
 }
 
 /// K-450. `capacity`: memory of the machine, bytes.
-pub fn oom_score_adj(class: QosClass, resources: &ResourcesPlan, capacity: u64) -> i32 {
+pub fn oom_score_adj(plan: &Plan, container: &ContainerPlan, capacity: u64) -> i32 {
+    score(plan.qos_class(), oom_request(plan, container), capacity)
+}
+
+fn score(class: QosClass, request: u64, capacity: u64) -> i32 {
     match class {
         QosClass::Guaranteed => -997,
         QosClass::BestEffort => 1000,
         QosClass::Burstable => {
-            let request = u128::from(resources.memory_request.unwrap_or(0));
-            let share = 1000 * request / u128::from(capacity.max(1));
+            let share = 1000 * u128::from(request) / u128::from(capacity.max(1));
             let score = 1000_i64.saturating_sub(i64::try_from(share).unwrap_or(i64::MAX));
             i32::try_from(score.clamp(3, 999)).unwrap_or(999)
         }
@@ -187,7 +206,6 @@ mod tests {
         assert_eq!(value(&files, "cpu.max"), "150000 100000");
         assert_eq!(value(&files, "cpu.weight"), "59");
         assert_eq!(value(&files, "memory.max"), "67108864");
-        assert_eq!(value(&files, "memory.oom.group"), "1");
         let files = container_files(&ResourcesPlan::default());
         assert_eq!(value(&files, "cpu.max"), "max 100000");
         assert_eq!(value(&files, "cpu.weight"), "1");
@@ -213,17 +231,24 @@ mod tests {
 
     #[test]
     fn oom_scores_follow_the_quality_of_service() {
-        let half = ResourcesPlan {
-            memory_request: Some(512 << 20),
-            ..ResourcesPlan::default()
+        let half = 512 << 20;
+        assert_eq!(score(QosClass::Guaranteed, half, 1 << 30), -997);
+        assert_eq!(score(QosClass::BestEffort, half, 1 << 30), 1000);
+        assert_eq!(score(QosClass::Burstable, half, 1 << 30), 500);
+        assert_eq!(score(QosClass::Burstable, half, 1), 3);
+        assert_eq!(score(QosClass::Burstable, 0, 1 << 30), 999);
+    }
+
+    #[test]
+    fn lc_262_a_process_is_killed_alone_only_where_the_configuration_says_so() {
+        let group = |oom_kill| {
+            let files = fixed_files(oom_kill);
+            files
+                .iter()
+                .find(|(name, _)| *name == "memory.oom.group")
+                .map(|(_, value)| value.clone())
         };
-        assert_eq!(oom_score_adj(QosClass::Guaranteed, &half, 1 << 30), -997);
-        assert_eq!(oom_score_adj(QosClass::BestEffort, &half, 1 << 30), 1000);
-        assert_eq!(oom_score_adj(QosClass::Burstable, &half, 1 << 30), 500);
-        assert_eq!(oom_score_adj(QosClass::Burstable, &half, 1), 3);
-        assert_eq!(
-            oom_score_adj(QosClass::Burstable, &ResourcesPlan::default(), 1 << 30),
-            999
-        );
+        assert_eq!(group(OomKill::Container).as_deref(), Some("1"));
+        assert_eq!(group(OomKill::Process).as_deref(), Some("0"));
     }
 }

@@ -50,6 +50,10 @@ pub struct EnclaveConfig {
     /// How containers that end again and again are restarted.
     #[serde(default)]
     pub crash_loop_back_off: CrashLoopBackOff,
+    /// `singleProcessOOMKill` of the kubelet's configuration: a process that exceeds its container's memory limit is killed
+    /// alone. Otherwise its whole container is (K-442).
+    #[serde(default, rename = "singleProcessOOMKill")]
+    pub single_process_oom_kill: bool,
 }
 
 impl EnclaveConfig {
@@ -65,6 +69,7 @@ impl EnclaveConfig {
             heartbeat: true,
             security_module: SecurityModule::default(),
             crash_loop_back_off: CrashLoopBackOff::default(),
+            single_process_oom_kill: false,
         }
     }
 }

@@ -53,7 +53,7 @@ pub enum Resource {
     HugePages,
 }
 
-/// What the machine has, for containers without a limit of their own (K-376).
+/// What there is for containers without a limit of their own (K-376): what the machine has, if the Pod has no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Capacity {
     /// Thousandths of a CPU.
@@ -102,9 +102,20 @@ impl Fact {
                 };
                 let name = wanted.container.as_deref().unwrap_or_default();
                 let container = container.ok_or_else(|| format!("container {name} not found"))?;
-                Ok(wanted.value(&container.resources, &runtime.capacity).to_string())
+                let most = most(&plan.resources, &runtime.capacity);
+                Ok(wanted.value(&container.resources, &most).to_string())
             }
         }
+    }
+}
+
+/// What stands for a limit that a container does not have: the Pod's, else the machine's amount (K-376).
+fn most(pod: &ResourcesPlan, machine: &Capacity) -> Capacity {
+    let known = |limit: Option<u64>| limit.filter(|limit| *limit > 0);
+    Capacity {
+        cpu_milli: known(pod.cpu_limit).unwrap_or(machine.cpu_milli),
+        memory: known(pod.memory_limit).unwrap_or(machine.memory),
+        ephemeral_storage: machine.ephemeral_storage,
     }
 }
 

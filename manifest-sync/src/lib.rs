@@ -32,6 +32,7 @@ mod names;
 pub mod pem;
 pub mod plan;
 mod pod;
+pub mod pod_resources;
 mod pod_volume;
 pub mod probe;
 pub mod protocol;

@@ -53,6 +53,8 @@ pub struct Plan {
     pub containers: Vec<ContainerPlan>,
     /// Ephemeral containers, in the order in which they were added: run once, beside all others.
     pub ephemeral_containers: Vec<ContainerPlan>,
+    /// `resources` of the Pod as a whole, with defaults; all absent where it has none.
+    pub resources: ResourcesPlan,
     /// Volumes of the Pod.
     pub volumes: Vec<VolumePlan>,
     /// `hostAliases`: address and names (K-491).

@@ -7,7 +7,7 @@ use crate::decode::Node;
 use crate::digest::BundleDigest;
 use crate::plan::{Plan, RestartPolicy};
 use crate::pod_volume::volume;
-use crate::{names, resize, security};
+use crate::{names, pod_resources, resize, security};
 
 /// Most containers in one list of a Pod. Kubernetes has no limit but the size of an object; every container costs PID 1 a ring
 /// for its log.
@@ -92,7 +92,7 @@ pub(crate) const POD_HARMLESS: &[&str] = &[
     "runtimeClassName",
     "imagePullSecrets",
 ];
-const POD_UNSUPPORTED: &[&str] = &["overhead", "resourceClaims", "resources"];
+const POD_UNSUPPORTED: &[&str] = &["overhead", "resourceClaims"];
 
 /// Fields that have one value only here, the other one, and why.
 const REFUSED: &[(&str, bool, &str)] = &[
@@ -139,6 +139,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
             "ephemeralContainers",
             "activeDeadlineSeconds",
             "readinessGates",
+            "resources",
             "os",
             "restartPolicy",
             "terminationGracePeriodSeconds",
@@ -256,6 +257,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         }
     }
     os(&spec, &nodes, &init_nodes);
+    let resources = pod_resources::read(&spec, &init_containers, &containers);
     let all = init_containers.iter().chain(&containers);
     if all.map(|c| c.env.len()).sum::<usize>() > 4096 {
         spec.error("more than 4096 environment entries");
@@ -281,6 +283,7 @@ pub(crate) fn plan(pod: &Node<'_>, digest: BundleDigest, is_class: &dyn Fn(&str)
         init_containers,
         containers,
         ephemeral_containers,
+        resources,
         volumes,
         host_aliases: names::host_aliases(&spec),
         dns: names::dns(&spec),

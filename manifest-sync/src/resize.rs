@@ -92,30 +92,58 @@ pub(crate) fn forbidden(old: &Plan, new: &Plan, object: &str) -> Vec<Finding> {
         let message = "Pod QOS Class may not change as a result of resizing";
         findings.push(Finding::new(object, "spec.containers[*].resources", message));
     }
+    if !old.resources.is_unset() && new.resources.is_unset() {
+        findings.push(Finding::new(
+            object,
+            "spec.resources",
+            "pod-level resources cannot be removed",
+        ));
+    } else {
+        removed(
+            &old.resources,
+            &new.resources,
+            "pod-level resource",
+            |what, message| {
+                findings.push(Finding::new(object, format!("spec.resources.{what}"), message));
+            },
+        );
+    }
     let lists = [
         ("initContainers", &old.init_containers, &new.init_containers),
         ("containers", &old.containers, &new.containers),
     ];
     for (list, old, new) in lists {
         for (index, (before, after)) in old.iter().zip(new).enumerate() {
-            let (before, after) = (&before.resources, &after.resources);
-            for (what, before, after) in [
-                ("limits.cpu", before.cpu_limit, after.cpu_limit),
-                ("limits.memory", before.memory_limit, after.memory_limit),
-                ("requests.cpu", before.cpu_request, after.cpu_request),
-                ("requests.memory", before.memory_request, after.memory_request),
-            ] {
-                if before.is_some() && after.is_none() {
+            removed(
+                &before.resources,
+                &after.resources,
+                "resource",
+                |what, message| {
                     let path = format!("spec.{list}[{index}].resources.{what}");
-                    let kind = what.split('.').next().unwrap_or_default();
-                    findings.push(Finding::new(
-                        object,
-                        path,
-                        format!("resource {kind} cannot be removed"),
-                    ));
-                }
-            }
+                    findings.push(Finding::new(object, path, message));
+                },
+            );
         }
     }
     findings
+}
+
+/// Tells of every amount that was set and is not any more.
+fn removed(
+    before: &ResourcesPlan,
+    after: &ResourcesPlan,
+    of: &str,
+    mut tell: impl FnMut(&'static str, String),
+) {
+    for (what, before, after) in [
+        ("limits.cpu", before.cpu_limit, after.cpu_limit),
+        ("limits.memory", before.memory_limit, after.memory_limit),
+        ("requests.cpu", before.cpu_request, after.cpu_request),
+        ("requests.memory", before.memory_request, after.memory_request),
+    ] {
+        if before.is_some() && after.is_none() {
+            let kind = what.split('.').next().unwrap_or_default();
+            tell(what, format!("{of} {kind} cannot be removed"));
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! CPU and memory of containers: validation, defaults (K-436) and the quality of service that follows (K-437).
+//! CPU and memory of containers: validation, defaults (K-436) and the quality of service that follows (K-437). Those of
+//! the Pod as a whole are [`crate::pod_resources`]'s.
 
 use crate::byte_quantity::ByteQuantity;
 use crate::decode::Node;
@@ -25,11 +26,11 @@ pub struct ResourcesPlan {
 /// Quality of service of a Pod (K-437).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QosClass {
-    /// Every container has limits for both, equal to its requests.
+    /// The Pod, or every container of one without resources of its own, has limits for both, equal to its requests.
     Guaranteed,
     /// Anything else.
     Burstable,
-    /// No container has a request or a limit.
+    /// Nothing has a request or a limit.
     BestEffort,
 }
 
@@ -45,7 +46,7 @@ impl QosClass {
 }
 
 impl Plan {
-    /// K-437. A value of 0 counts as absent.
+    /// K-437. A value of 0 counts as absent; resources of the Pod count instead of its containers'.
     pub fn qos_class(&self) -> QosClass {
         let some = |value: Option<u64>| value.filter(|value| *value > 0);
         let guaranteed = |resources: &ResourcesPlan| {
@@ -62,7 +63,11 @@ impl Plan {
             ];
             all.into_iter().all(|value| some(value).is_none())
         };
-        let mut all = self.all_containers().map(|container| &container.resources);
+        let own = Some(&self.resources).filter(|own| !own.is_unset());
+        let containers = self.all_containers().filter(|_| own.is_none());
+        let mut all = own
+            .into_iter()
+            .chain(containers.map(|container| &container.resources));
         if all.clone().all(best_effort) {
             QosClass::BestEffort
         } else if all.all(guaranteed) {
@@ -76,11 +81,24 @@ impl Plan {
 /// Reads `resources`.
 pub(crate) fn read(node: &Node<'_>) -> ResourcesPlan {
     node.fields(&["limits", "requests"], &[], &["claims"]);
-    let limits = node.get("limits").map(|node| amounts(&node)).unwrap_or_default();
-    let requests = node
-        .get("requests")
-        .map(|node| amounts(&node))
-        .unwrap_or_default();
+    let list = |field: &str| {
+        let node = node.get(field);
+        node.map(|node| amounts(&node, &CONTAINER)).unwrap_or_default()
+    };
+    let (limits, requests) = (list("limits"), list("requests"));
+    bounded(node, &limits, &requests);
+    ResourcesPlan {
+        cpu_request: requests.cpu.or(limits.cpu),
+        cpu_limit: limits.cpu,
+        memory_request: requests.memory.or(limits.memory),
+        memory_limit: limits.memory,
+        storage_request: requests.storage.or(limits.storage),
+        storage_limit: limits.storage,
+    }
+}
+
+/// No request may be above its limit.
+pub(crate) fn bounded(node: &Node<'_>, limits: &Amounts, requests: &Amounts) {
     for (name, limit, request, unit) in [
         ("cpu", limits.cpu, requests.cpu, "m"),
         ("memory", limits.memory, requests.memory, ""),
@@ -100,24 +118,31 @@ pub(crate) fn read(node: &Node<'_>) -> ResourcesPlan {
             );
         }
     }
-    ResourcesPlan {
-        cpu_request: requests.cpu.or(limits.cpu),
-        cpu_limit: limits.cpu,
-        memory_request: requests.memory.or(limits.memory),
-        memory_limit: limits.memory,
-        storage_request: requests.storage.or(limits.storage),
-        storage_limit: limits.storage,
-    }
 }
 
+/// `limits` or `requests`: thousandths of a CPU, bytes, bytes as they are written.
 #[derive(Default)]
-struct Amounts {
-    cpu: Option<u64>,
-    memory: Option<u64>,
-    storage: Option<ByteQuantity>,
+pub(crate) struct Amounts {
+    pub(crate) cpu: Option<u64>,
+    pub(crate) memory: Option<u64>,
+    pub(crate) storage: Option<ByteQuantity>,
 }
 
-fn amounts(node: &Node<'_>) -> Amounts {
+/// Which resources there are beside cpu and memory, and what is said of the others.
+pub(crate) struct Known {
+    /// Whether there is ephemeral-storage.
+    pub(crate) storage: bool,
+    /// What to do.
+    pub(crate) otherwise: &'static str,
+}
+
+const CONTAINER: Known = Known {
+    storage: true,
+    otherwise: "an enclave has cpu, memory and ephemeral-storage; remove it",
+};
+
+/// Reads `limits` or `requests`.
+pub(crate) fn amounts(node: &Node<'_>, known: &Known) -> Amounts {
     let mut amounts = Amounts::default();
     for (name, node) in node.entries() {
         let quantity = quantity(&node);
@@ -125,10 +150,10 @@ fn amounts(node: &Node<'_>) -> Amounts {
         match name.as_str() {
             "cpu" => amounts.cpu = quantity.and_then(|quantity| positive(quantity.milli_value())),
             "memory" => amounts.memory = quantity.and_then(|quantity| positive(quantity.value())),
-            "ephemeral-storage" => {
+            "ephemeral-storage" if known.storage => {
                 amounts.storage = quantity.and_then(|_| ByteQuantity::parse(&written(&node)?));
             }
-            _ => node.error("an enclave has cpu, memory and ephemeral-storage; remove it"),
+            _ => node.error(known.otherwise),
         }
     }
     amounts

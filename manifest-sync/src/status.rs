@@ -72,6 +72,12 @@ pub struct PodStatus {
     /// Quality of service (K-437).
     #[serde(default)]
     pub qos_class: String,
+    /// Requests of the Pod as a whole; empty: `spec.resources` says none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub allocated_resources: BTreeMap<String, String>,
+    /// Requests and limits of the Pod as a whole, as far as they are enforced.
+    #[serde(skip_serializing_if = "ReportedResources::is_empty", default)]
+    pub resources: ReportedResources,
     /// In the kubelet's order (K-270).
     pub conditions: Vec<Condition>,
     /// In spec order (K-300); empty: the Pod has no init containers.
@@ -220,7 +226,7 @@ pub struct ContainerStatus {
     /// Its requests (K-314).
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub allocated_resources: BTreeMap<String, String>,
-    /// Its requests and limits (K-314).
+    /// Its requests and limits, as far as they are enforced (K-314).
     #[serde(skip_serializing_if = "ReportedResources::is_empty", default)]
     pub resources: ReportedResources,
     /// Its volume mounts (K-314).

@@ -21,5 +21,5 @@ pub mod unpack;
 pub mod write;
 
 pub use error::Error;
-pub use store::{BlobSource, UnpackedImage, unpack_image};
+pub use store::{BlobSource, UnpackedImage, remove_layers, unpack_image};
 pub use unpack::{Limits, Owners};

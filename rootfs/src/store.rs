@@ -131,6 +131,23 @@ fn document(source: &mut impl BlobSource, digest: &Digest, size: Option<u64>) ->
     Ok(bytes)
 }
 
+/// Removes layers that nothing uses, by their names in `store`; one that is not there is none. A layer loses its name
+/// first, so that what is half removed is never taken for whole. While this goes on nobody may unpack.
+///
+/// # Errors
+/// The store failed. What is left has no name any more, or is whole.
+pub fn remove_layers(store: BorrowedFd<'_>, layers: &[String]) -> Result<(), Error> {
+    for layer in layers {
+        let nameless = format!(".old-{}-{layer}", std::process::id());
+        match rustix::fs::renameat(store, layer.as_str(), store, nameless.as_str()) {
+            Ok(()) => remove_tree(store, nameless.as_bytes()).map_err(Error::Store)?,
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(Error::Store(errno.into())),
+        }
+    }
+    Ok(())
+}
+
 /// Unpacks one layer under a temporary name, then names it. Returns the bytes of its archive.
 fn one_layer(
     source: &mut impl BlobSource,

@@ -8,7 +8,7 @@ use std::path::Path;
 use manifest_sync::digest::Digest;
 use rootfs::image::ImageConfig;
 use rootfs::write::LayoutWriter;
-use rootfs::{BlobSource, Error, Limits, Owners, UnpackedImage, unpack_image};
+use rootfs::{BlobSource, Error, Limits, Owners, UnpackedImage, remove_layers, unpack_image};
 
 struct Layout<'a>(&'a Path, Option<u64>);
 
@@ -115,4 +115,24 @@ fn a_flipped_bit_is_found() {
         assert!(unpack(top.path(), &archive(&[("a", F, "content")]), Some(at)).is_err());
         assert_eq!(std::fs::read_dir(top.path().join("store")).unwrap().count(), 0);
     }
+}
+
+#[test]
+fn a_layer_is_removed_with_all_it_holds_and_nothing_else_is() {
+    let scratch = tempfile::tempdir().unwrap();
+    let deep = scratch.path().join("gone/a/b/c");
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::write(deep.join("file"), "x").unwrap();
+    std::fs::create_dir(scratch.path().join("kept")).unwrap();
+    std::fs::write(scratch.path().join("kept/file"), "x").unwrap();
+    std::os::unix::fs::symlink("../../kept", deep.join("link")).unwrap();
+    let store = std::fs::File::open(scratch.path()).unwrap();
+    let gone = ["gone".to_owned(), "never-there".to_owned()];
+    remove_layers(store.as_fd(), &gone).unwrap();
+    let left: Vec<_> = std::fs::read_dir(scratch.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["kept"]);
+    assert!(scratch.path().join("kept/file").exists());
 }

@@ -15,6 +15,16 @@ pub(crate) fn fill(path: &str) {
     }
 }
 
+/// Makes empty files until there is no room for another one.
+pub(crate) fn files(directory: &str) {
+    for number in 0_u64.. {
+        if let Err(error) = File::create(format!("{directory}/{number}")) {
+            println!("no file after {number}: {error}");
+            return;
+        }
+    }
+}
+
 /// Opens descriptors until there are none left, and keeps them.
 pub(crate) fn descriptors() -> Vec<File> {
     let mut all = Vec::new();

@@ -27,6 +27,10 @@ fn main() {
             bombs::fill(path);
             forever();
         }
+        ["files", directory] => {
+            bombs::files(directory);
+            forever();
+        }
         ["descriptors"] => {
             let _all = bombs::descriptors();
             forever();
@@ -124,7 +128,8 @@ fn main() {
         ["cgroup"] => cgroup(),
         ["eat"] => eat(),
         ["eat-in-a-child"] => {
-            Command::new("/guest").arg("eat").spawn().expect("a child");
+            let mut child = Command::new("/guest").arg("eat").spawn().expect("a child");
+            println!("the child: {}", child.wait().expect("our child"));
             forever();
         }
         ["make-device", name] => make_device(name),

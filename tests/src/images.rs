@@ -1,4 +1,4 @@
-//! Images of the tests: the guests' under more names, which differ in one variable.
+//! Images of the tests: the guests' under more names, which differ in one variable and one layer.
 
 use std::path::Path;
 
@@ -7,7 +7,8 @@ use rootfs::image::{Config, Descriptor, Index, Manifest};
 use rootfs::write::{LayerDescriptor, LayoutWriter};
 use tempfile::TempDir;
 
-/// A layout with `guest:latest` and, for each of `versions`, `guest:VERSION`, whose variable `VERSION` says so.
+/// A layout with `guest:latest` and, for each of `versions`, `guest:VERSION`, whose variable `VERSION` says so and
+/// which has a layer of its own with the file `/version`.
 pub fn versions(guests: &Path, versions: &[&str]) -> TempDir {
     let layout = tempfile::Builder::new()
         .prefix("cli")
@@ -40,6 +41,10 @@ pub fn versions(guests: &Path, versions: &[&str]) -> TempDir {
     for version in versions {
         let mut image = config.config.clone().unwrap_or_default();
         image.env = Some(vec![format!("VERSION={version}")]);
+        let tree = tempfile::tempdir().expect("a scratch directory");
+        std::fs::write(tree.path().join("version"), version).expect("a file");
+        let own = writer.add_layer(tree.path(), true).expect("a layer");
+        let layers: Vec<LayerDescriptor> = layers.iter().cloned().chain([own]).collect();
         writer
             .write_image(&format!("guest:{version}"), image, &layers)
             .expect("an image");

@@ -30,7 +30,7 @@ pub(super) fn populate(root: &Root, shm: &str) -> Result<(), Failure> {
         "tmpfs",
         // A bound device keeps the flags of its own mount; one that a container makes with CAP_MKNOD is dead.
         MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
-        Some("mode=0755,size=65536k"),
+        Some("mode=0755,size=65536k,nr_inodes=16k"),
     )
     .at(stage, "/dev")?;
     let dev = root.existing("dev").at(stage, "/dev")?;

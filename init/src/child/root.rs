@@ -73,8 +73,15 @@ fn overlay(spec: &RootSpec) -> Result<String, Failure> {
     std::fs::create_dir_all(scratch).at(Stage::Overlay, "scratch directory")?;
     // Devices are made by us only.
     let flags = MsFlags::MS_NODEV;
-    mount(Some("tmpfs"), scratch, Some("tmpfs"), flags, Some("mode=0755"))
-        .at(Stage::Overlay, "scratch space")?;
+    let options = format!("mode=0755,nr_inodes={}", spec.scratch_inodes);
+    mount(
+        Some("tmpfs"),
+        scratch,
+        Some("tmpfs"),
+        flags,
+        Some(options.as_str()),
+    )
+    .at(Stage::Overlay, "scratch space")?;
     for name in ["upper", "work", "merged"] {
         std::fs::create_dir(scratch.join(name)).at(Stage::Overlay, name)?;
     }

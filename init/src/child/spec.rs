@@ -87,6 +87,8 @@ pub(crate) struct RootSpec {
     pub(crate) lower: Vec<String>,
     /// Directory for this instance: `upper`, `work` and `merged` are made beneath it.
     pub(crate) scratch: String,
+    /// Files that it may have.
+    pub(crate) scratch_inodes: u64,
     /// Whether the root is mounted read-only in the end (K-419).
     pub(crate) read_only: bool,
     /// Overlay extended attributes are in the `user.` name space (`userxattr`): we are in a user namespace.

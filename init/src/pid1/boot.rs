@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::{fs, io};
 
+use cloister_init::resources::OomKill;
 use manifest_sync::config::{self, EnclaveConfig};
 use manifest_sync::reject::Rejection;
 use manifest_sync::trust::TrustPolicy;
@@ -110,8 +111,8 @@ pub(super) struct Booted {
     pub(crate) config: EnclaveConfig,
     /// Who owns files of images here.
     pub(crate) owners: Owners,
-    /// The cgroup hierarchy, when this machine has one for us.
-    pub(crate) cgroups: Option<Cgroups>,
+    /// The cgroup hierarchy, or why this machine has none for us.
+    pub(crate) cgroups: io::Result<Cgroups>,
     /// Which bundles may run.
     pub(crate) policy: TrustPolicy,
     /// The security module, when this machine has one.
@@ -163,9 +164,13 @@ pub(super) fn boot() -> Result<Booted, BootError> {
     if policy.authority == Authority::Any {
         log::warn!("boot: the policy lets everybody say what runs here: it is for development");
     }
-    let cgroups = Cgroups::set_up()
-        .inspect_err(|error| log::info!("boot: no resource is limited: {error}"))
-        .ok();
+    let oom_kill = if config.single_process_oom_kill {
+        OomKill::Process
+    } else {
+        OomKill::Container
+    };
+    let cgroups =
+        Cgroups::set_up(oom_kill).inspect_err(|error| log::info!("boot: no resource is limited: {error}"));
     Ok(Booted {
         config,
         owners: owners(),

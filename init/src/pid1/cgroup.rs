@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cloister_init::resize::{Group, Step, Steps};
-use cloister_init::resources::{self, CgroupFile};
+use cloister_init::resources::{self, CgroupFile, OomKill};
 use manifest_sync::plan::{ContainerPlan, Plan};
+use manifest_sync::resources::ResourcesPlan;
 use nix::mount::{MsFlags, mount};
 
 use super::capacity;
@@ -41,14 +42,16 @@ const RESERVED_PIDS: u64 = 256;
 pub(crate) struct Cgroups {
     /// Memory of the machine, bytes.
     capacity: u64,
+    /// Whom the kernel kills for want of memory.
+    oom_kill: OomKill,
 }
 
 impl Cgroups {
     /// Mounts the hierarchy and delegates the controllers. Only the first process of a machine may: elsewhere the
     /// hierarchy belongs to somebody else.
-    pub(super) fn set_up() -> io::Result<Self> {
+    pub(super) fn set_up(oom_kill: OomKill) -> io::Result<Self> {
         if !sys::proc::is_machine() {
-            return Err(io::Error::other("this is not a machine of our own"));
+            return Err(io::Error::other("this enclave is no machine of its own"));
         }
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         let mount = |options| mount(Some("cgroup2"), ROOT, Some("cgroup2"), flags, Some(options));
@@ -69,6 +72,7 @@ impl Cgroups {
         sys::proc::set_oom_score_adj(-1000)?;
         Ok(Self {
             capacity: capacity::memory()?,
+            oom_kill,
         })
     }
 
@@ -88,15 +92,21 @@ impl Cgroups {
         delegate(pod)
     }
 
-    /// Makes the cgroup of an instance.
-    pub(super) fn create(&self, container: &ContainerPlan, attempt: u32) -> io::Result<PathBuf> {
+    /// Makes the cgroup of an instance, which is to have these amounts.
+    pub(super) fn create(
+        &self,
+        container: &ContainerPlan,
+        attempt: u32,
+        amounts: &ResourcesPlan,
+    ) -> io::Result<PathBuf> {
         let path = instance(&container.name, attempt);
         match fs::create_dir(&path) {
             // An instance that never came to be has left it behind.
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        write(&path, &resources::container_files(&container.resources))?;
+        write(&path, &resources::container_files(amounts))?;
+        write(&path, &resources::fixed_files(self.oom_kill))?;
         Ok(path)
     }
 
@@ -132,11 +142,7 @@ impl Cgroups {
 
     /// K-450.
     pub(super) fn oom_score_adj(&self, plan: &Plan, container: &ContainerPlan) -> i32 {
-        resources::oom_score_adj(
-            plan.qos_class(),
-            resources::oom_resources(plan, container),
-            self.capacity,
-        )
+        resources::oom_score_adj(plan, container, self.capacity)
     }
 
     /// The cgroup of an instance.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use cloister_init::inodes;
 use cloister_init::supervisor::event::SpawnError;
 use manifest_sync::data::{Objects, Released};
 use manifest_sync::plan::{self, ContainerPlan, MountPlan, Plan, SeccompProfile, SubPath, VolumeSource};
@@ -78,6 +79,7 @@ pub(crate) fn describe(
                 .map(|layer| format!("{}/{layer}", layout::STORE))
                 .collect(),
             scratch: text("scratch"),
+            scratch_inodes: inodes::of(None, around.runtime.capacity.memory),
             read_only: security.read_only_root,
             user_xattr: around.owners == Owners::Squash,
             shm: layout::SHM.to_owned(),

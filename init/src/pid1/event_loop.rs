@@ -12,7 +12,7 @@ use cloister_init::supervisor::action::Action;
 use cloister_init::supervisor::event::{Event, Pid, ProbeKind, ProbeOutcome};
 use cloister_init::supervisor::time::Time;
 use cloister_init::supervisor::unit::UnitId;
-use cloister_init::supervisor::{Identity, Supervisor};
+use cloister_init::supervisor::{Identity, Limits, Supervisor};
 use manifest_sync::config::{CONTROL_PORT, DATA_PORT};
 use manifest_sync::digest::Digest;
 use manifest_sync::env;
@@ -73,6 +73,8 @@ pub(super) struct Pid1 {
     pub(super) boot_id: String,
     pub(super) owners: Owners,
     pub(super) cgroups: Option<Cgroups>,
+    /// Why there are no cgroups, if there are none.
+    pub(super) unlimited: String,
     pub(super) policy: TrustPolicy,
     /// The security module, until a bundle has been measured.
     pub(super) module: Option<Module>,
@@ -118,9 +120,12 @@ pub(super) struct Child {
     pub(super) report: Option<ReportPipe>,
     /// Of a container in which probes run commands: what these start from.
     pub(super) spec: Option<Rc<ChildSpec>>,
-    /// Name of its container, and what its cgroup allows.
+    /// Name of its container.
     pub(super) container: Option<String>,
+    /// What its container has asked for.
     pub(super) resources: ResourcesPlan,
+    /// What its cgroup allows: that within the Pod's own (K-448).
+    pub(super) enforced: ResourcesPlan,
     /// The image that it was made from, which an update may have replaced in the plan.
     pub(super) image: Option<Digest>,
     /// Set where its PID namespace is not its own.
@@ -229,15 +234,24 @@ impl Pid1 {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
+        let (cgroups, unlimited) = match booted.cgroups {
+            Ok(cgroups) => (Some(cgroups), String::new()),
+            Err(error) => (None, error.to_string()),
+        };
         let identity = Identity {
             boot_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             uid: uid.clone(),
             pod_ip: POD_IP.to_owned(),
             restart_cap: booted.config.crash_loop_back_off.max_container_restart_period,
+            limits: if cgroups.is_some() {
+                Limits::Enforced
+            } else {
+                Limits::Absent
+            },
         };
         let surroundings = Surroundings {
             owners: booted.owners,
-            cgroup: cgroup::system(booted.cgroups.as_ref()),
+            cgroup: cgroup::system(cgroups.as_ref()),
         };
         let clear = if booted.policy.allow_clear_logs {
             Clear::Leaves
@@ -274,7 +288,8 @@ impl Pid1 {
             images: Images::new(surroundings, facts.clone()),
             probes: Probes::default(),
             commands: Commands::default(),
-            cgroups: booted.cgroups,
+            cgroups,
+            unlimited,
             policy: booted.policy,
             module: booted.module,
             secrets: Secrets::default(),

@@ -11,7 +11,6 @@ use manifest_sync::protocol::{
     Counters, FromEnclave, GateCondition, ProbeCounters, RefusedReason, UsageCounters, VERSION, enclave,
 };
 use manifest_sync::reject::{Finding, Rejection};
-use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::trust::{self, VerifiedBundle};
 use manifest_sync::update;
 
@@ -351,9 +350,7 @@ impl Pid1 {
         let uid = plan.uid.get_or_insert_with(|| self.runtime.uid.clone());
         self.runtime.uid.clone_from(uid);
         self.prepare_sandbox(&mut plan);
-        if let Some(Err(error)) = self.cgroups.as_ref().map(|cgroups| cgroups.accept(&plan)) {
-            log::error!("cannot limit the Pod: {error}");
-        }
+        self.limit(&plan);
         let ports = plan.lasting_containers().flat_map(|container| &container.ports);
         self.services.open_ports(ports.collect());
         // With volumes, it begins when they are there.
@@ -385,18 +382,6 @@ impl Pid1 {
                  EnclavePolicy can have it sealed (spec.logs)",
                 names.join(", ")
             ),
-        })
-    }
-
-    /// What this machine cannot do for the Pod.
-    fn unenforced(&self, plan: &Plan) -> Option<Finding> {
-        let unlimited = plan
-            .all_containers()
-            .all(|container| container.resources == ResourcesPlan::default());
-        (self.cgroups.is_none() && !unlimited).then(|| Finding {
-            object: format!("Pod/{}", plan.name),
-            path: "spec.containers[*].resources".to_owned(),
-            message: "is not enforced here: this enclave is no machine of its own".to_owned(),
         })
     }
 

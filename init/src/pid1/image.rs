@@ -1,7 +1,7 @@
 //! Images: one `unpack` worker at a time, so that layers which images share are unpacked once and never raced for.
 //! PID 1 sees digests and descriptors; the bytes go from the host to the worker without passing through it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -38,7 +38,8 @@ pub(crate) struct Images {
 struct Worker {
     pid: Pid,
     socket: Rc<AsyncFd<OwnedFd>>,
-    image: Digest,
+    /// What it unpacks; `None`: it removes layers.
+    image: Option<Digest>,
     started: Instant,
     wanted: Option<(u64, Digest)>,
 }
@@ -75,6 +76,38 @@ impl Images {
         self.start_next()
     }
 
+    /// Frees all images but those that are `used`, with the layers that none of these needs. A worker relies on the layers
+    /// that are there, so nothing is freed while one works or is to: this is to be asked again when it has ended.
+    pub(crate) fn retain(&mut self, used: &BTreeSet<&Digest>) {
+        if self.worker.is_some() || !self.queue.is_empty() {
+            return;
+        }
+        let mut layers = BTreeSet::new();
+        self.ready.retain(|digest, image| {
+            let is_used = used.contains(digest);
+            if !is_used {
+                log::info!("image {digest}: freed, since no container uses it any more");
+                layers.extend(image.layers.iter().cloned());
+            }
+            is_used
+        });
+        let kept: BTreeSet<&String> = self.ready.values().flat_map(|image| &image.layers).collect();
+        layers.retain(|layer| !kept.contains(layer));
+        if layers.is_empty() {
+            return;
+        }
+        let order = ToWorker::Remove {
+            layers: layers.into_iter().collect(),
+            store: layout::STORE.to_owned(),
+            owners: self.around.owners,
+        };
+        match self.employ(None, &order) {
+            Ok(worker) => self.worker = Some(worker),
+            // They stay, and are there if their image comes again.
+            Err(error) => log::warn!("layers that nobody uses cannot be removed: {error}"),
+        }
+    }
+
     /// What the worker said. `Some` request must be passed on to the host.
     pub(crate) fn hear(&mut self, message: FromWorker) -> Vec<Event> {
         let Some(worker) = &mut self.worker else {
@@ -87,12 +120,18 @@ impl Images {
                 Vec::new()
             }
             FromWorker::Ready(image) => {
-                let (digest, took, bytes) = (worker.image.clone(), worker.started.elapsed(), image.bytes);
+                let Some(digest) = worker.image.clone() else {
+                    return Vec::new();
+                };
+                let (took, bytes) = (worker.started.elapsed(), image.bytes);
                 self.ready.insert(digest.clone(), image);
                 self.answer(&digest, |unit| Event::ImageReady { unit, took, bytes })
             }
             FromWorker::Failed { message } => {
-                let digest = worker.image.clone();
+                let Some(digest) = worker.image.clone() else {
+                    log::warn!("layers that nobody uses cannot be removed: {message}");
+                    return Vec::new();
+                };
                 self.answer(&digest, |unit| Event::ImageFailed {
                     unit,
                     message: message.clone(),
@@ -128,11 +167,13 @@ impl Images {
     pub(crate) fn exited(&mut self, pid: Pid) -> Option<Vec<Event>> {
         let worker = self.worker.take_if(|worker| worker.pid == pid)?;
         let mut events = self.drain(&worker);
-        let message = "the unpack worker ended without a result; see the enclave's console".to_owned();
-        events.extend(self.answer(&worker.image, |unit| Event::ImageFailed {
-            unit,
-            message: message.clone(),
-        }));
+        if let Some(image) = &worker.image {
+            let message = "the unpack worker ended without a result; see the enclave's console".to_owned();
+            events.extend(self.answer(image, |unit| Event::ImageFailed {
+                unit,
+                message: message.clone(),
+            }));
+        }
         events.extend(self.start_next());
         Some(events)
     }
@@ -141,15 +182,18 @@ impl Images {
     fn drain(&mut self, worker: &Worker) -> Vec<Event> {
         let mut events = Vec::new();
         while let Ok(Some(message)) = receive(worker.socket.get_ref()) {
-            match message {
-                FromWorker::NeedBlob { .. } => {}
-                FromWorker::Ready(image) => {
+            match (message, &worker.image) {
+                (FromWorker::NeedBlob { .. }, _) | (FromWorker::Ready(_), None) => {}
+                (FromWorker::Ready(image), Some(digest)) => {
                     let (took, bytes) = (worker.started.elapsed(), image.bytes);
-                    self.ready.insert(worker.image.clone(), image);
-                    events.extend(self.answer(&worker.image, |unit| Event::ImageReady { unit, took, bytes }));
+                    self.ready.insert(digest.clone(), image);
+                    events.extend(self.answer(digest, |unit| Event::ImageReady { unit, took, bytes }));
                 }
-                FromWorker::Failed { message } => {
-                    events.extend(self.answer(&worker.image, |unit| Event::ImageFailed {
+                (FromWorker::Failed { message }, None) => {
+                    log::warn!("layers that nobody uses cannot be removed: {message}");
+                }
+                (FromWorker::Failed { message }, Some(digest)) => {
+                    events.extend(self.answer(digest, |unit| Event::ImageFailed {
                         unit,
                         message: message.clone(),
                     }));
@@ -193,6 +237,17 @@ impl Images {
     }
 
     fn start(&self, image: &Digest) -> io::Result<Worker> {
+        let order = ToWorker::Unpack {
+            image: image.clone(),
+            store: layout::STORE.to_owned(),
+            owners: self.around.owners,
+            cgroup: self.around.cgroup.clone(),
+        };
+        self.employ(Some(image), &order)
+    }
+
+    /// Starts a worker with this order.
+    fn employ(&self, image: Option<&Digest>, order: &ToWorker) -> io::Result<Worker> {
         let (ours, theirs) = fd::seqpacket_pair()?;
         let console = io::stderr();
         let null = std::fs::File::open("/dev/null")?;
@@ -205,13 +260,7 @@ impl Images {
         let pid = spawn("unpack", &[], Namespaces::Inherited, &fds, &[])?;
         fd::set_nonblocking(&ours, true)?;
         let socket = Rc::new(fd::watch(ours)?);
-        let order = ToWorker::Unpack {
-            image: image.clone(),
-            store: layout::STORE.to_owned(),
-            owners: self.around.owners,
-            cgroup: self.around.cgroup.clone(),
-        };
-        if let Err(error) = send(&socket, &order, None) {
+        if let Err(error) = send(&socket, order, None) {
             kill::kill(pid);
             return Err(error);
         }
@@ -219,7 +268,7 @@ impl Images {
         Ok(Worker {
             pid,
             socket,
-            image: image.clone(),
+            image: image.cloned(),
             started: Instant::now(),
             wanted: None,
         })

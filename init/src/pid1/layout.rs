@@ -49,7 +49,7 @@ pub(crate) fn create() -> io::Result<()> {
         SHM,
         Some("tmpfs"),
         flags,
-        Some("mode=1777,size=65536k"),
+        Some("mode=1777,size=65536k,nr_inodes=16k"),
     )?;
     Ok(())
 }

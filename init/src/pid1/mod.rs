@@ -20,6 +20,7 @@ mod initramfs;
 mod input;
 mod journal;
 mod layout;
+mod limits;
 mod log_gap;
 mod log_pipe;
 mod log_ring;

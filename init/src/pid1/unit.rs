@@ -36,7 +36,8 @@ impl Pid1 {
 
     pub(super) fn exited(&mut self, pid: Pid, status: ExitStatus) {
         if let Some(events) = self.images.exited(pid) {
-            return self.step_all(events);
+            self.step_all(events);
+            return self.free_images();
         }
         if let Some(answer) = self.command_exited(pid, status) {
             return self.step_all(answer);
@@ -84,6 +85,16 @@ impl Pid1 {
             oom_killed,
             message,
         });
+        self.free_images();
+    }
+
+    /// Images that an update has replaced are freed when the last instance that was made from them has ended.
+    pub(super) fn free_images(&mut self) {
+        let Some(plan) = &self.plan else { return };
+        let planned = plan.all_containers().chain(&plan.ephemeral_containers);
+        let planned = planned.map(|container| &container.image_digest);
+        let running = self.children.values().filter_map(|child| child.image.as_ref());
+        self.images.retain(&planned.chain(running).collect());
     }
 
     pub(super) fn read_report(&mut self, pid: Pid) {
@@ -219,6 +230,7 @@ impl Pid1 {
                 spec: None,
                 container: None,
                 resources: ResourcesPlan::default(),
+                enforced: ResourcesPlan::default(),
                 image: None,
                 shared: None,
                 logs: Vec::new(),
@@ -248,10 +260,11 @@ impl Pid1 {
             .get(&container.image_digest)
             .ok_or((SpawnError::Create, "image is not unpacked".to_owned()))?;
         let released = self.secrets.released();
+        let enforced = container.resources.within(&plan.resources);
         let placement = match &self.cgroups {
             None => container::Placement::default(),
             Some(cgroups) => container::Placement {
-                cgroup: Some(cgroups.create(container, attempt).map_err(create)?),
+                cgroup: Some(cgroups.create(container, attempt, &enforced).map_err(create)?),
                 oom_score_adj: Some(cgroups.oom_score_adj(&plan, container)),
             },
         };
@@ -312,6 +325,7 @@ impl Pid1 {
                 spec: has_commands.then(|| Rc::new(spec)),
                 container: Some(name),
                 resources,
+                enforced,
                 image: Some(image_digest),
                 shared,
                 logs,

@@ -87,6 +87,7 @@ impl Pid1 {
         plan.uid.clone_from(&before.uid);
         let infeasible = self.infeasible(&before, &plan);
         if infeasible.is_some() {
+            plan.resources = before.resources;
             keep_resources(&mut plan.init_containers, &before.init_containers);
             keep_resources(&mut plan.containers, &before.containers);
         }
@@ -100,16 +101,19 @@ impl Pid1 {
             plan: Box::new(plan),
             infeasible,
         });
+        self.free_images();
     }
 
     /// Why other resources than those of `before` cannot be had here, if others are asked for.
     fn infeasible(&self, before: &Plan, plan: &Plan) -> Option<String> {
         let mut pairs = before.all_containers().zip(plan.all_containers());
-        if pairs.all(|(before, after)| before.resources == after.resources) {
+        if before.resources == plan.resources
+            && pairs.all(|(before, after)| before.resources == after.resources)
+        {
             return None;
         }
         match &self.cgroups {
-            None => Some("this enclave is no machine of its own: nothing limits its containers".to_owned()),
+            None => Some(format!("{}: nothing limits containers", self.unlimited)),
             Some(cgroups) => cgroups.infeasible(plan),
         }
     }
@@ -131,8 +135,8 @@ impl Pid1 {
                 instances.push(Instance {
                     container: container.name.clone(),
                     attempt: child.attempt,
-                    old: child.resources,
-                    new: container.resources,
+                    old: child.enforced,
+                    new: container.resources.within(&plan.resources),
                 });
             }
         }
@@ -145,7 +149,9 @@ impl Pid1 {
                         done.attempt == child.attempt && child.container.as_deref() == Some(&*done.container)
                     });
                     if let Some(done) = done {
-                        child.resources = done.new;
+                        child.enforced = done.new;
+                        let planned = plan.all_containers().find(|one| one.name == done.container);
+                        child.resources = planned.map_or(child.resources, |planned| planned.resources);
                     }
                 }
                 self.sized = Some(plan);

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use cloister_init::resources;
+use cloister_init::{inodes, resources};
 use manifest_sync::data::Objects;
 use manifest_sync::env::Runtime;
 use manifest_sync::plan::{Medium, Plan, VolumePlan, VolumeSource};
@@ -106,19 +106,18 @@ fn make(ingredients: &Ingredients<'_>, volume: &VolumePlan, path: &Path) -> Resu
     let made = match (&volume.source, files(ingredients, &volume.source)) {
         (_, Some(files)) => atomic_writer::write(path, &files?, group).map(|_| ()),
         (VolumeSource::EmptyDir { medium, size_limit }, None) => {
+            let memory = ingredients.runtime.capacity.memory;
+            let limit = size_limit.map(|limit| limit.bytes);
             let size = match medium {
                 // K-383: a limit of this medium is watched, and is not a size.
                 Medium::Default => None,
                 Medium::Memory => {
-                    let sizes = [
-                        size_limit.map(|limit| limit.bytes),
-                        memory_limit(plan),
-                        Some(ingredients.runtime.capacity.memory),
-                    ];
+                    let sizes = [limit, memory_limit(plan), Some(memory)];
                     sizes.into_iter().flatten().min()
                 }
             };
-            empty_dir(path, *medium, size, group)
+            let inodes = inodes::of(size.or(limit), memory);
+            empty_dir(path, *medium, size, inodes, group)
         }
         // Each container has a directory of its own.
         (_, None) => Ok(()),
@@ -133,7 +132,13 @@ fn memory_limit(plan: &Plan) -> Option<u64> {
 
 /// K-381, K-382, K-402. Each is a file system of its own, whatever the medium: all is memory here, and its use is told by
 /// statfs(2) without looking at files. Without a size the kernel gives it half of the machine's memory (tmpfs(5)).
-fn empty_dir(path: &Path, medium: Medium, size: Option<u64>, group: Option<Gid>) -> io::Result<()> {
+fn empty_dir(
+    path: &Path,
+    medium: Medium,
+    size: Option<u64>,
+    inodes: u64,
+    group: Option<Gid>,
+) -> io::Result<()> {
     fs::create_dir(path)?;
     let mode = match medium {
         Medium::Default => 0o777,
@@ -141,7 +146,7 @@ fn empty_dir(path: &Path, medium: Medium, size: Option<u64>, group: Option<Gid>)
         Medium::Memory => 0o1777,
     };
     let size = size.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
-    let options = format!("mode={mode:o}{size}");
+    let options = format!("mode={mode:o},nr_inodes={inodes}{size}");
     // As on a node, a program that is setuid is one here; allowPrivilegeEscalation says whether that counts (K-414).
     let flags = MsFlags::MS_NODEV;
     mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options.as_str()))?;

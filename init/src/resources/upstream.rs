@@ -4,7 +4,7 @@ use manifest_sync::plan::Plan;
 use manifest_sync::resources::QosClass;
 use serde_json::{Value, json};
 
-use super::{CgroupFile, cpu_max, oom_resources, oom_score_adj, pod_files, pod_weight, shares};
+use super::{CgroupFile, container_files, cpu_max, oom_score_adj, pod_files, pod_weight, shares};
 
 /// A Pod whose containers have these `resources`.
 fn plan(resources: &[Value]) -> Plan {
@@ -159,7 +159,7 @@ fn lc_305_oom_scores_are_the_kubelets() {
     for (resources, capacity, expected) in table {
         let plan = plan(std::slice::from_ref(&resources));
         let container = &plan.containers[0];
-        let score = oom_score_adj(plan.qos_class(), oom_resources(&plan, container), capacity);
+        let score = oom_score_adj(&plan, container, capacity);
         assert!(expected.contains(&score), "{resources}: {score}");
     }
 }
@@ -174,8 +174,71 @@ fn lc_305_a_sidecar_does_not_die_before_whom_it_serves() {
         "initContainers": [sidecar],
         "containers": [container("large", &request("512Mi")), container("small", &request("256Mi"))],
     }));
-    let score = |container| oom_score_adj(plan.qos_class(), oom_resources(&plan, container), 1 << 30);
+    let score = |container| oom_score_adj(&plan, container, 1 << 30);
     assert_eq!(score(&plan.init_containers[0]), 750);
     assert_eq!(score(&plan.containers[1]), 750);
     assert_eq!(score(&plan.containers[0]), 500);
+}
+
+/// K-446, K-448.
+#[test]
+fn lc_202_the_pods_own_resources_are_its_cgroups_and_those_of_containers_without() {
+    let own =
+        json!({"limits": {"cpu": "200m", "memory": "200Mi"}, "requests": {"cpu": "100m", "memory": "100Mi"}});
+    let limited = container("limited", &json!({"limits": {"cpu": "50m", "memory": "64Mi"}}));
+    let free = container("free", &json!({}));
+    let plan = parse(&json!({"resources": own, "containers": [limited, free]}));
+    assert_eq!(plan.qos_class(), QosClass::Burstable);
+    let pod = pod_files(&plan);
+    // Although not every container has a limit.
+    assert_eq!(value(&pod, "cpu.max"), "20000 100000");
+    assert_eq!(value(&pod, "memory.max"), (200 << 20).to_string());
+    assert_eq!(value(&pod, "cpu.weight"), pod_weight(102).to_string());
+    let files = |index: usize| container_files(&plan.containers[index].resources.within(&plan.resources));
+    assert_eq!(value(&files(0), "cpu.max"), "5000 100000");
+    assert_eq!(value(&files(0), "memory.max"), (64 << 20).to_string());
+    assert_eq!(value(&files(1), "cpu.max"), "20000 100000");
+    assert_eq!(value(&files(1), "memory.max"), (200 << 20).to_string());
+    // Without a request the limit counts as one.
+    assert_eq!(
+        value(&files(1), "cpu.weight"),
+        super::container_weight(204).to_string()
+    );
+    // Limits of one resource only say nothing of the other.
+    let plan = parse(&json!({"resources": {"limits": {"memory": "1Gi"}},
+                             "containers": [container("free", &json!({}))]}));
+    let pod = pod_files(&plan);
+    assert_eq!(
+        (
+            value(&pod, "cpu.max").as_str(),
+            value(&pod, "memory.max").as_str()
+        ),
+        ("max 100000", "1073741824")
+    );
+}
+
+/// KEP-2837: what the Pod requests beyond its containers is shared equally among them.
+#[test]
+fn lc_305_requests_of_the_pod_count_for_its_containers() {
+    let request = |memory: &str| json!({"requests": {"memory": memory}});
+    let mut sidecar = container("sidecar", &request("16Mi"));
+    sidecar["restartPolicy"] = json!("Always");
+    let plan = parse(&json!({
+        "resources": request("720Mi"),
+        "initContainers": [sidecar],
+        "containers": [container("large", &request("256Mi")), container("small", &request("64Mi"))],
+    }));
+    let score = |container| oom_score_adj(&plan, container, 1 << 30);
+    // 720 - 336 MiB for three: 128 MiB each.
+    assert_eq!(score(&plan.containers[0]), 1000 - 375);
+    assert_eq!(score(&plan.containers[1]), 1000 - 187);
+    assert_eq!(
+        score(&plan.init_containers[0]),
+        score(&plan.containers[1]),
+        "K-452"
+    );
+    let both = json!({"limits": {"cpu": "1", "memory": "64Mi"}});
+    let plan = parse(&json!({"resources": both, "containers": [container("free", &json!({}))]}));
+    assert_eq!(plan.qos_class(), QosClass::Guaranteed);
+    assert_eq!(oom_score_adj(&plan, &plan.containers[0], 1 << 30), -997);
 }

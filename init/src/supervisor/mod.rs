@@ -73,6 +73,17 @@ pub struct Identity {
     pub pod_ip: String,
     /// The longest delay before a restart (K-180).
     pub restart_cap: Duration,
+    /// Whether anything limits what containers take.
+    pub limits: Limits,
+}
+
+/// What becomes of `resources`. Statuses tell only of limits that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// Cgroups enforce them.
+    Enforced,
+    /// This machine has no cgroups for us.
+    Absent,
 }
 
 /// The state of all units.

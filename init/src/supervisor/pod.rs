@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use manifest_sync::plan::Plan;
 use manifest_sync::protocol::GateCondition;
+use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::status::EventType;
 
 use super::Output;
@@ -43,6 +44,8 @@ pub(super) struct Pod {
     /// Conditions of readiness gates, in the order in which they were first set.
     pub(super) gates: Vec<GateCondition>,
     pub(super) resize: Resize,
+    /// What the Pod as a whole has; its plan says what it should have.
+    pub(super) enforced: ResourcesPlan,
     /// Of the resize that is tried again and again.
     pub(super) last_resize_error: Option<String>,
     /// What comes before everything else.
@@ -96,6 +99,7 @@ impl Pod {
             volumes: Volumes::new(&plan, now),
             uid: uid.to_owned(),
             restart_cap,
+            enforced: plan.resources,
             plan,
             accepted: now,
             containers,

@@ -76,6 +76,7 @@ impl Pod {
         match resized {
             Resized::Done => {
                 self.resize = Resize::None;
+                self.enforced = self.plan.resources;
                 for container in self.containers_mut() {
                     if !container.is_restarted_for_resize() {
                         container.enforced = container.resources;
@@ -108,6 +109,9 @@ impl Pod {
             containers.iter().map(one).collect()
         };
         let mut summary = Map::new();
+        if !self.plan.resources.is_unset() {
+            summary.insert("resources".to_owned(), resources(&self.plan.resources));
+        }
         let inits = list(self.inits());
         if !inits.is_empty() {
             summary.insert("initContainers".to_owned(), inits.into());

@@ -18,7 +18,7 @@ use super::state::{Live, Program, Reason, State, Termination};
 use super::time::Time;
 use super::timestamp::Clock;
 use super::unit::UnitId;
-use super::{Identity, amount, message_share};
+use super::{Identity, Limits, amount, message_share};
 
 /// Makes reports and remembers the last.
 #[derive(Debug)]
@@ -60,7 +60,10 @@ impl Publisher {
             containers
                 .iter()
                 .map(|container| {
-                    self.container(container, planned(&pod.plan, container.unit), creating, &uid)
+                    let plan = planned(&pod.plan, container.unit);
+                    let mut status = self.container(container, plan, creating, &uid);
+                    status.resources = actual(identity, &container.enforced);
+                    status
                 })
                 .collect()
         };
@@ -100,6 +103,8 @@ impl Publisher {
                 pod_ip: identity.pod_ip.clone(),
                 pod_ips: address(),
                 qos_class: pod.plan.qos_class().name().to_owned(),
+                allocated_resources: resources(&pod.plan.resources).requests,
+                resources: actual(identity, &pod.enforced),
                 conditions,
                 init_container_statuses,
                 container_statuses,
@@ -182,7 +187,7 @@ impl Publisher {
             last_state,
             stop_signal: container.hooks.stop_signal.clone(),
             allocated_resources: resources(&container.resources).requests,
-            resources: resources(&container.enforced),
+            resources: ReportedResources::default(),
             volume_mounts: plan.map(mounts).unwrap_or_default(),
         }
     }
@@ -213,6 +218,14 @@ fn planned(plan: &Plan, unit: UnitId) -> Option<&ContainerPlan> {
         UnitId::Init(index) => plan.init_containers.get(index),
         UnitId::Container(index) => plan.containers.get(index),
         UnitId::Ephemeral(index) => plan.ephemeral_containers.get(index),
+    }
+}
+
+/// What something really has (K-314): nothing, where nothing limits it.
+fn actual(identity: &Identity, plan: &ResourcesPlan) -> ReportedResources {
+    match identity.limits {
+        Limits::Enforced => resources(plan),
+        Limits::Absent => ReportedResources::default(),
     }
 }
 

@@ -39,7 +39,7 @@ impl Pod {
         if !self.is_running() {
             return;
         }
-        let mut resized = false;
+        let mut resized = self.plan.resources != plan.resources;
         for container in self.containers_mut() {
             let planned = match container.unit {
                 UnitId::Init(index) => plan.init_containers.get(index),

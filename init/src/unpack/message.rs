@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// PID 1 → worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
-    /// The only order of a worker: make this image available.
+    /// An order, the first packet: make this image available.
     Unpack {
         /// Digest of the image manifest or index.
         image: Digest,
@@ -18,6 +18,15 @@ pub(crate) enum ToWorker {
         owners: Owners,
         /// The cgroup to join: what is unpacked is memory, and counts there.
         cgroup: Option<PathBuf>,
+    },
+    /// The other order: remove these layers, which no image needs any more. The worker exits.
+    Remove {
+        /// Names in the store.
+        layers: Vec<String>,
+        /// Layer store.
+        store: String,
+        /// How the owners in them were treated.
+        owners: Owners,
     },
     /// The blob asked for is on the descriptor that comes with this packet (`SCM_RIGHTS`); read to its end.
     Blob {

@@ -1,4 +1,4 @@
-//! The `unpack` applet: makes one image available in the layer store, then exits. It parses archives, so it holds
+//! The `unpack` applet: makes one image available in the layer store, or removes layers from it, then exits. It parses archives, so it holds
 //! nothing but its socket (fd 3) and the store, and only the capabilities that file owners, modes and attributes need
 //! (`CAP_SYS_ADMIN` for `trusted.` attributes, with [`message::Owners::Keep`] only).
 
@@ -6,7 +6,7 @@ pub(crate) mod message;
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use caps::{CapSet, Capability, CapsHashSet};
@@ -27,14 +27,15 @@ const OOM_SCORE_ADJ: i32 = 1000;
 /// Blobs that came with the enclave image.
 const PRELOADED_BLOBS: &str = "/run/cloister/images/blobs/sha256";
 
-/// Runs the applet. Exit code 0 after `Ready`; 1 after `Failed`, or when PID 1 is gone.
+/// Runs the applet. Exit code 0 after `Ready`, or when layers have been removed; 1 after `Failed`, or when PID 1 is gone.
 pub(crate) fn main() -> ExitCode {
     let Some(socket) = inherited(3) else {
         return ExitCode::FAILURE;
     };
     let mut link = Link(socket);
     let (answer, code) = match work(&mut link) {
-        Ok(image) => (FromWorker::Ready(image), ExitCode::SUCCESS),
+        Ok(Some(image)) => (FromWorker::Ready(image), ExitCode::SUCCESS),
+        Ok(None) => return ExitCode::SUCCESS,
         Err(message) => (
             FromWorker::Failed {
                 message: message.chars().take(MESSAGE).collect(),
@@ -49,17 +50,39 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn work(link: &mut Link) -> Result<Image, String> {
+/// What comes of the order: an image, or nothing.
+fn work(link: &mut Link) -> Result<Option<Image>, String> {
     let (order, _) = link.receive().map_err(|error| error.to_string())?;
-    let ToWorker::Unpack {
-        image,
-        store,
-        owners,
-        cgroup,
-    } = order
-    else {
-        return Err("the first packet is no order".into());
-    };
+    match order {
+        ToWorker::Unpack {
+            image,
+            store,
+            owners,
+            cgroup,
+        } => unpack(link, &image, &store, owners, cgroup).map(Some),
+        ToWorker::Remove {
+            layers,
+            store,
+            owners,
+        } => {
+            drop_privileges(owners)?;
+            let store = std::fs::File::open(&store).map_err(|error| format!("layer store: {error}"))?;
+            let removed = rootfs::remove_layers(store.as_fd(), &layers);
+            removed.map(|()| None).map_err(|error| error.to_string())
+        }
+        ToWorker::Blob { .. } | ToWorker::BlobUnavailable { .. } => {
+            Err("the first packet is no order".into())
+        }
+    }
+}
+
+fn unpack(
+    link: &mut Link,
+    image: &Digest,
+    store: &str,
+    owners: Owners,
+    cgroup: Option<PathBuf>,
+) -> Result<Image, String> {
     if let Some(cgroup) = cgroup {
         // An image that needs more memory than there is ends its worker, and nobody else.
         proc::join_cgroup(&cgroup)
@@ -67,12 +90,12 @@ fn work(link: &mut Link) -> Result<Image, String> {
             .map_err(|error| format!("joining the cgroup: {error}"))?;
     }
     drop_privileges(owners)?;
-    let store = std::fs::File::open(&store).map_err(|error| format!("layer store: {error}"))?;
+    let store = std::fs::File::open(store).map_err(|error| format!("layer store: {error}"))?;
     let owners = match owners {
         Owners::Keep => rootfs::Owners::Keep,
         Owners::Squash => rootfs::Owners::Squash,
     };
-    let done = rootfs::unpack_image(link, &image, store.as_fd(), Limits::default(), owners)
+    let done = rootfs::unpack_image(link, image, store.as_fd(), Limits::default(), owners)
         .map_err(|error| error.to_string())?;
     let config = done.config;
     Ok(Image {

@@ -8,7 +8,7 @@ use cloister_init::supervisor::action::Action;
 use cloister_init::supervisor::event::{Event, ExitStatus, Pid, ProbeKind, ProbeOutcome};
 use cloister_init::supervisor::time::Time;
 use cloister_init::supervisor::unit::UnitId;
-use cloister_init::supervisor::{Identity, Supervisor};
+use cloister_init::supervisor::{Identity, Limits, Supervisor};
 use manifest_sync::plan::Plan;
 use manifest_sync::status::{ContainerState, ContainerStatus, Phase, PodStatus};
 
@@ -61,6 +61,7 @@ impl<'a> Core<'a> {
             pod_ip: "127.0.0.1".to_owned(),
             // K-180.
             restart_cap: Duration::from_secs(300),
+            limits: Limits::Enforced,
         };
         let (plan, _) = Plan::from_bundle_bytes(&scenario.bundle())
             .unwrap_or_else(|error| panic!("seed {}: {error}", scenario.seed));

@@ -86,7 +86,7 @@ fn allowed(one: &Difference<'_>) -> Allowed {
     let (field, inner) = rest.split_once(['.', '[', '\'']).unwrap_or((rest, ""));
     match field {
         // Judged by its value.
-        "activeDeadlineSeconds" | "ephemeralContainers" => Allowed::Yes,
+        "activeDeadlineSeconds" | "ephemeralContainers" | "resources" => Allowed::Yes,
         "tolerations" if adds(one) => Allowed::Yes,
         "containers" | "initContainers" if inner.is_empty() => {
             Allowed::No("pod updates may not add or remove containers")
@@ -160,6 +160,7 @@ fn unchangeable(plan: &Plan, from: &Plan) -> Plan {
     plan.logs.clone_from(&from.logs);
     plan.egress.clone_from(&from.egress);
     plan.ephemeral_containers.clone_from(&from.ephemeral_containers);
+    plan.resources = from.resources;
     settle(&mut plan.init_containers, &from.init_containers);
     settle(&mut plan.containers, &from.containers);
     plan

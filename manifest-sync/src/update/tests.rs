@@ -196,6 +196,18 @@ fn a_deadline_comes_closer_only() {
     assert!(at(Value::Null)[0].1.contains("to nil"));
 }
 
+/// K-320 lets an update say 0, but the API server validates the whole Pod as well, and there it is 1 or more.
+#[test]
+fn a_deadline_of_zero_is_refused_in_an_update_too() {
+    let mut new = pod();
+    new["spec"]["activeDeadlineSeconds"] = json!(0);
+    let text = verify(&bundle(&[new]), &TrustPolicy::development())
+        .expect_err("accepted")
+        .to_string();
+    assert!(text.contains("spec.activeDeadlineSeconds"), "{text}");
+    assert!(text.contains("expected 1 to 2147483647"), "{text}");
+}
+
 #[test]
 fn another_pod_is_refused() {
     let policy = TrustPolicy::development();
@@ -345,6 +357,55 @@ fn lc_265_resources_are_resized_within_the_quality_of_service() {
     assert_eq!(
         resized(json!({"requests": {"cpu": "1", "memory": "1Mi"}}), requests("1")),
         ["Pod/web: spec.containers[0].resources.requests.memory: resource requests cannot be removed"]
+    );
+}
+
+/// `spec.resources` is resized as those of containers are.
+#[test]
+fn lc_265_resources_of_the_pod_are_resized_too() {
+    let resized = |old: Value, new: Value| {
+        let with = |resources: Value| {
+            let app = json!({"name": "app", "image": image(0)});
+            let mut spec = json!({"containers": [app]});
+            if !resources.is_null() {
+                spec["resources"] = resources;
+            }
+            bundle(&[json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": spec})])
+        };
+        match judged(&with(old), &with(new), &TrustPolicy::development()) {
+            Ok(_) => Vec::new(),
+            Err(rejection) => rejection.errors.iter().map(ToString::to_string).collect(),
+        }
+    };
+    let none: Vec<String> = Vec::new();
+    let both = |cpu: &str, memory: &str| json!({"limits": {"cpu": cpu, "memory": memory}});
+    assert_eq!(resized(both("1", "64Mi"), both("2", "128Mi")), none);
+    assert_eq!(
+        resized(
+            both("1", "64Mi"),
+            json!({"limits": {"cpu": "1", "memory": "64Mi"}, "requests": {"cpu": "1"}})
+        ),
+        none,
+        "the default, written out"
+    );
+    let requests = |cpu: &str, memory: &str| json!({"requests": {"cpu": cpu, "memory": memory}});
+    assert_eq!(
+        resized(requests("1", "1Mi"), json!({"requests": {"cpu": "1"}})),
+        ["Pod/web: spec.resources.requests.memory: pod-level resource requests cannot be removed"]
+    );
+    let gone = resized(requests("1", "1Mi"), Value::Null);
+    assert!(
+        gone.iter()
+            .any(|text| text.ends_with("spec.resources: pod-level resources cannot be removed")),
+        "{gone:?}"
+    );
+    let class = resized(
+        both("1", "64Mi"),
+        json!({"limits": {"cpu": "1", "memory": "64Mi"}, "requests": {"cpu": "500m"}}),
+    );
+    assert!(
+        class[0].ends_with("Pod QOS Class may not change as a result of resizing"),
+        "{class:?}"
     );
 }
 

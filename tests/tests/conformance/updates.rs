@@ -1,5 +1,7 @@
 //! Section P of the cases: changes of a running Pod.
 
+use std::collections::BTreeSet;
+
 use manifest_sync::status::{ContainerState, ContainerStatus};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -68,6 +70,55 @@ fn lc_280_another_image_replaces_its_container_and_no_other() {
     assert!(String::from_utf8_lossy(&events.stdout).contains(killed));
     assert_eq!(up.wait_running("second"), second, "it was touched");
     assert_ne!(up.report().expect("it runs").bundle_digest, before);
+}
+
+/// Names of the layers that the enclave holds, seen from this machine.
+fn layers(up: &Up) -> Option<BTreeSet<String>> {
+    let store = format!("/proc/{}/root/run/cloister/store", up.enclave_pid()?);
+    let entries = std::fs::read_dir(store).ok()?;
+    Some(
+        entries
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect(),
+    )
+}
+
+#[test]
+fn images_that_an_update_has_replaced_are_freed() {
+    let Some(product) = product() else { return };
+    if product.backend != tests::Backend::Local {
+        return;
+    }
+    let layout = images::versions(&product.guests, &["1", "2", "3"]);
+    let layout = layout.path().to_str().expect("UTF-8");
+    let objects = |image: &str| {
+        let first = of_image(guest("first", &["cat-and-sleep", "/version"]), image);
+        let second = of_image(guest("second", &["sleep"]), "guest:2");
+        [pod(
+            json!({"containers": [first, second], "terminationGracePeriodSeconds": 0}),
+        )]
+    };
+    let up = Up::start(&product, &objects("guest:1"), &["--images", layout]);
+    up.wait_log("| 1");
+    up.wait_running("second");
+    let before = layers(&up).expect("a store");
+    assert_eq!(before.len(), 3, "what both share, and one of each: {before:?}");
+    accepted(&up.update(&objects("guest:3"), &["--images", layout]));
+    up.wait_log("| 3");
+    let after = wait_for("the layer of guest:1 to go", || {
+        layers(&up).filter(|now| now.len() == 3 && *now != before)
+    });
+    assert_eq!(after.intersection(&before).count(), 2, "{before:?} {after:?}");
+    // It is had again when it is wanted again.
+    accepted(&up.update(&objects("guest:1"), &["--images", layout]));
+    up.wait_container("first", "the first image again", |status| {
+        status.restart_count == 2 && is_running(status)
+    });
+    wait_for("the layer of guest:3 to go", || {
+        layers(&up).filter(|now| *now == before)
+    });
+    assert_eq!(up.wait_running("second").restart_count, 0);
 }
 
 #[test]

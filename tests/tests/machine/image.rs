@@ -10,7 +10,7 @@ use rootfs::enclave_image::EnclaveImage;
 use rootfs::initramfs::{Compression, Initramfs};
 use serde_json::json;
 use tempfile::TempDir;
-use tests::{Up, guest, pod};
+use tests::{Product, Up, guest, pod};
 
 use crate::end::how_it_ended;
 use crate::{DIED, REJECTED, machine, product_in, variable};
@@ -42,10 +42,33 @@ pub(crate) fn ramdisks(
     images: Option<&Path>,
     compression: Compression,
 ) -> Vec<PathBuf> {
-    ramdisks_with(TrustPolicy::DEVELOPMENT, init, directory, images, compression)
+    let config = EnclaveConfig::machine();
+    ramdisks_with(
+        &config,
+        TrustPolicy::DEVELOPMENT,
+        init,
+        directory,
+        images,
+        compression,
+    )
+}
+
+/// The product in an image with this configuration, which is in `directory`.
+pub(crate) fn configured(config: &EnclaveConfig, directory: &Path) -> Product {
+    let init = machine().init;
+    let parts = ramdisks_with(
+        config,
+        TrustPolicy::DEVELOPMENT,
+        &init,
+        directory,
+        None,
+        Compression::None,
+    );
+    product_in(image_of(directory, parts))
 }
 
 fn ramdisks_with(
+    config: &EnclaveConfig,
     policy: &str,
     init: &Path,
     directory: &Path,
@@ -55,7 +78,7 @@ fn ramdisks_with(
     let parts = EnclaveImage {
         init,
         modules: &[],
-        config: &EnclaveConfig::machine(),
+        config,
         policy: policy.as_bytes(),
         files: &[],
         images,
@@ -102,6 +125,7 @@ fn a_bundle_that_the_policy_does_not_name_is_refused() {
     });
     let init = machine().init;
     let ramdisks = ramdisks_with(
+        &EnclaveConfig::machine(),
         &policy.to_string(),
         &init,
         scratch.path(),

@@ -1,9 +1,11 @@
 //! Limits: what a kubelet would write into cgroups, what happens to a container that wants more, the machine's own size.
 
+use manifest_sync::config::EnclaveConfig;
 use manifest_sync::status::{ContainerState, ContainerStatus};
 use serde_json::{Value, json};
 use tests::{Up, guest, pod, wait_for};
 
+use crate::image::{configured, scratch};
 use crate::{lines_of, machine, measured, says, with};
 
 #[test]
@@ -100,6 +102,70 @@ fn lc_260_a_process_over_its_memory_limit_is_oom_killed() {
 #[test]
 fn lc_261_a_child_over_the_memory_limit_takes_its_container_along() {
     one_eats("eat-in-a-child");
+}
+
+#[test]
+fn lc_262_a_child_over_the_memory_limit_dies_alone_where_the_configuration_says_so() {
+    let scratch = scratch();
+    let config = EnclaveConfig {
+        single_process_oom_kill: true,
+        ..EnclaveConfig::machine()
+    };
+    let product = configured(&config, scratch.path());
+    let eater = with(
+        guest("eater", &["eat-in-a-child"]),
+        "resources",
+        json!({"limits": {"memory": "32Mi"}}),
+    );
+    let shown = guest("shown", &["cgroup"]);
+    let up = Up::start(
+        &product,
+        &[pod(
+            json!({"containers": [eater, shown], "restartPolicy": "Never"}),
+        )],
+        &[],
+    );
+    // SIGKILL is 9.
+    up.wait_log("the child: signal: 9");
+    up.wait_log("ready");
+    let eater = up.wait_running("eater");
+    assert_eq!((eater.restart_count, eater.last_state), (0, None));
+    says(&lines_of(&up, "shown"), "memory.oom.group 0");
+}
+
+/// K-446, K-448.
+#[test]
+fn lc_202_the_pods_resources_limit_its_cgroup_and_containers_without_limits() {
+    let product = measured();
+    let limited = with(
+        guest("limited", &["cgroup"]),
+        "resources",
+        json!({"limits": {"cpu": "500m", "memory": "48Mi"}}),
+    );
+    let free = guest("free", &["cgroup"]);
+    let resources =
+        json!({"limits": {"cpu": "1500m", "memory": "96Mi"}, "requests": {"cpu": "1", "memory": "64Mi"}});
+    let spec = json!({"containers": [limited, free], "resources": resources});
+    let up = Up::start(&product, &[pod(spec)], &[]);
+    for (name, lines) in [
+        ("limited", ["cpu.max 50000 100000", "memory.max 50331648"]),
+        ("free", ["cpu.max 150000 100000", "memory.max 100663296"]),
+    ] {
+        let text = lines_of(&up, name);
+        for line in lines {
+            says(&text, line);
+        }
+    }
+    for line in [
+        "probe: pod cpu.max 150000 100000",
+        "probe: pod cpu.weight 39",
+        "probe: pod memory.max 100663296",
+    ] {
+        up.wait_console(line);
+    }
+    let status = up.report().expect("a Pod").status;
+    let limit = |name: &str| status.resources.limits.get(name).map(String::as_str);
+    assert_eq!((limit("cpu"), limit("memory")), (Some("1500m"), Some("96Mi")));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod end;
 mod image;
 mod limits;
 mod modular;
+mod resize;
 mod security_module;
 
 use std::path::PathBuf;

@@ -28,15 +28,30 @@ impl Amount {
         self.limit.unwrap_or(0).max(self.request.unwrap_or(0))
     }
 
+    /// What a Pod with this amount may use whose containers may use so much together.
+    fn most(self, containers: u64) -> u64 {
+        let sum = self.request.unwrap_or(0).max(containers);
+        self.limit.unwrap_or(sum)
+    }
+
+    /// What it requests; one that has only a limit requests what its containers do, or else as much as its limit.
+    fn asked(self, containers: u64) -> u64 {
+        let sum = Some(containers).filter(|sum| *sum > 0);
+        self.request.or(sum).or(self.limit).unwrap_or(0)
+    }
+
     /// A container that has only a limit requests as much.
     fn least(self) -> u64 {
         self.request.or(self.limit).unwrap_or(0)
     }
 }
 
-/// The containers of a Pod.
+/// A Pod and its containers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Demand {
+    /// `spec.resources`, which counts instead of what the containers add up to.
+    cpu: Amount,
+    memory: Amount,
     containers: Vec<Container>,
     inits: Vec<Container>,
 }
@@ -51,7 +66,10 @@ impl Demand {
             all.map(|(index, one)| container(one, format!("spec.{field}[{index}]")))
                 .collect()
         };
+        let (cpu, memory) = spec.map(amounts).unwrap_or_default();
         Self {
+            cpu,
+            memory,
             containers: list("containers"),
             inits: list("initContainers"),
         }
@@ -59,26 +77,29 @@ impl Demand {
 
     /// Thousandths of a CPU that can be put to use: limits, or requests where they are larger.
     pub(super) fn milli_cpus(&self) -> u64 {
-        self.effective(|one| one.cpu.largest())
+        self.cpu.most(self.effective(|one| one.cpu.largest()))
     }
 
     /// Thousandths of a CPU that were asked for.
     pub(super) fn requested_milli_cpus(&self) -> u64 {
-        self.effective(|one| one.cpu.least())
+        self.cpu.asked(self.effective(|one| one.cpu.least()))
     }
 
     /// Bytes that may be used; containers without a limit count with their request.
     pub(super) fn memory(&self) -> u64 {
-        self.effective(|one| one.memory.largest())
+        self.memory.most(self.effective(|one| one.memory.largest()))
     }
 
     /// Bytes that were asked for.
     pub(super) fn requested_memory(&self) -> u64 {
-        self.effective(|one| one.memory.least())
+        self.memory.asked(self.effective(|one| one.memory.least()))
     }
 
-    /// Name and path of the first container without a memory limit.
+    /// Name and path of the first container without a memory limit, where the Pod has none either.
     pub(super) fn unlimited(&self) -> Option<(&str, &str)> {
+        if self.memory.limit.is_some() {
+            return None;
+        }
         let mut all = self.inits.iter().chain(&self.containers);
         let found = all.find(|one| one.memory.limit.is_none())?;
         Some((&found.name, &found.path))
@@ -112,17 +133,26 @@ pub(super) fn pod(bundle: &Value) -> Option<&Value> {
 
 fn container(one: &Value, path: String) -> Container {
     let text = |field: &str| one.get(field).and_then(Value::as_str).unwrap_or_default();
-    let amount = |resource: &str, read: fn(Quantity) -> i64| Amount {
-        limit: quantity(one, "limits", resource, read).filter(|limit| *limit > 0),
-        request: quantity(one, "requests", resource, read),
-    };
+    let (cpu, memory) = amounts(one);
     Container {
         name: text("name").to_owned(),
         path,
         sidecar: text("restartPolicy") == "Always",
-        cpu: amount("cpu", Quantity::milli_value),
-        memory: amount("memory", Quantity::value),
+        cpu,
+        memory,
     }
+}
+
+/// `resources` of a container or of a Pod's `spec`: cpu and memory.
+fn amounts(one: &Value) -> (Amount, Amount) {
+    let amount = |resource: &str, read: fn(Quantity) -> i64| Amount {
+        limit: quantity(one, "limits", resource, read).filter(|limit| *limit > 0),
+        request: quantity(one, "requests", resource, read),
+    };
+    (
+        amount("cpu", Quantity::milli_value),
+        amount("memory", Quantity::value),
+    )
 }
 
 fn quantity(one: &Value, list: &str, resource: &str, read: fn(Quantity) -> i64) -> Option<u64> {

@@ -5,6 +5,8 @@
 //! rounded up to whole and even, at least 2: an enclave gets whole cores, and a core has two vCPUs. Containers without
 //! either count nothing, as on a node.
 //!
+//! Limits of the Pod as a whole (`spec.resources`) count instead of these sums.
+//!
 //! **Memory.** Containers' memory limits summed by the same rule, which every container must therefore have; plus the
 //! images, the EIF's content and the enclave's own; rounded up to 2 MiB, the huge pages it is made of. A container's
 //! `emptyDir` volumes and writable layer are memory of the container, so its limit must cover them. Never less than
@@ -127,7 +129,8 @@ fn choose_memory(
             Some((name, path)) => {
                 let message = format!(
                     "container {name} has no memory limit, and an enclave's memory is fixed when it starts: set \
-                     {path}.resources.limits.memory, or give --memory MIB for the whole enclave"
+                     {path}.resources.limits.memory, or spec.resources.limits.memory for the Pod as a whole, or give \
+                     --memory MIB for the whole enclave"
                 );
                 Err(Failure::new(Exit::Rejected, message))
             }

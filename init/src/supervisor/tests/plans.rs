@@ -110,6 +110,7 @@ pub(super) fn plan(policy: RestartPolicy, grace_seconds: u32, containers: Vec<Co
         init_containers: Vec::new(),
         containers,
         ephemeral_containers: Vec::new(),
+        resources: ResourcesPlan::default(),
         volumes: Vec::new(),
         host_aliases: Vec::new(),
         dns: DnsPlan::default(),

@@ -126,6 +126,33 @@ fn lc_164_readiness_gates_hold_the_pod_back() {
 }
 
 #[test]
+fn lc_202_resources_of_the_pod_are_in_its_status() {
+    let mut planned = plan(Always, 30, vec![container("app")]);
+    planned.resources = ResourcesPlan {
+        cpu_request: Some(100),
+        memory_request: Some(100 << 20),
+        memory_limit: Some(200 << 20),
+        ..ResourcesPlan::default()
+    };
+    let mut world = World::new();
+    world.boot();
+    world.step(Event::Accept(Box::new(planned)));
+    let status = &world.supervisor.report().expect("a Pod").status;
+    assert_eq!(status.qos_class, "Burstable");
+    let amount =
+        |amounts: &std::collections::BTreeMap<String, String>, name: &str| amounts.get(name).cloned();
+    assert_eq!(
+        amount(&status.allocated_resources, "cpu").as_deref(),
+        Some("100m")
+    );
+    assert_eq!(
+        amount(&status.resources.limits, "memory").as_deref(),
+        Some("200Mi")
+    );
+    assert!(status.container_statuses[0].resources.is_empty(), "{status:?}");
+}
+
+#[test]
 fn lc_165_quality_of_service() {
     let mut guaranteed = container("app");
     guaranteed.resources = ResourcesPlan {

@@ -15,7 +15,7 @@ use crate::supervisor::event::{
 };
 use crate::supervisor::time::Time;
 use crate::supervisor::unit::UnitId;
-use crate::supervisor::{Identity, Supervisor};
+use crate::supervisor::{Identity, Limits, Supervisor};
 
 /// A supervisor whose shell answers at once, and what happened.
 pub(super) struct World {
@@ -55,6 +55,7 @@ pub(super) fn supervisor(restart_cap: Duration) -> Supervisor {
         uid: "uid".to_owned(),
         pod_ip: "127.0.0.1".to_owned(),
         restart_cap,
+        limits: Limits::Enforced,
     })
 }
 

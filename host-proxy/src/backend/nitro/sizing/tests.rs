@@ -117,6 +117,35 @@ fn memory_is_the_limits_and_the_enclaves_own() {
 }
 
 #[test]
+fn lc_202_limits_of_the_pod_count_instead_of_its_containers() {
+    let of = |resources: Value, containers: &[Value], cpus: Option<u32>, memory: Option<u64>| {
+        let pod = json!({ "kind": "Pod", "spec": { "resources": resources, "containers": containers } });
+        size(pod.to_string().as_bytes(), None, SMALL, cpus, memory)
+    };
+    let free = || json!({ "name": "free" });
+    let both = json!({ "limits": { "cpu": "3", "memory": "100Mi" } });
+    let alone = of(both.clone(), &[free()], None, None).expect("a size");
+    assert_eq!((alone.cpus, alone.memory_mib), (4, with_overhead(100)));
+    // Together they may not use more, whatever their own limits add up to.
+    let over = of(
+        both.clone(),
+        &[limits("3", "100Mi"), limits("3", "100Mi")],
+        None,
+        None,
+    )
+    .expect("a size");
+    assert_eq!((over.cpus, over.memory_mib), (4, with_overhead(100)));
+    let text = message(of(both, &[free()], None, Some(64)), Exit::Usage);
+    assert!(text.contains("100 MiB together"), "{text}");
+    let cpu_only = json!({ "limits": { "cpu": "3" } });
+    let text = message(of(cpu_only, &[free()], None, None), Exit::Rejected);
+    assert!(
+        text.contains("spec.resources.limits.memory for the Pod as a whole"),
+        "{text}"
+    );
+}
+
+#[test]
 fn memory_is_four_times_the_image_at_least() {
     let eif = 300 * MIB + 1;
     assert_eq!(memory(&[limits("1", "16Mi")], &[], eif), 4 * 301);
