@@ -17,9 +17,11 @@ pub(super) struct Ring {
     /// Bytes of all records in it.
     bytes: usize,
     last: u64,
+    /// Room of a piece that is gone, for the next one: a ring that is full neither asks for memory nor grows into it.
+    spare: Vec<u8>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Piece {
     bytes: Vec<u8>,
     /// Where the oldest record that is left begins.
@@ -53,8 +55,9 @@ impl Ring {
         let room = |piece: &Piece| piece.bytes.len() + length <= PIECE_BYTES || piece.bytes.is_empty();
         if !self.pieces.back().is_some_and(room) {
             self.pieces.push_back(Piece {
+                bytes: std::mem::take(&mut self.spare),
+                start: 0,
                 first: record.sequence,
-                ..Piece::default()
             });
         }
         if let Some(piece) = self.pieces.back_mut() {
@@ -90,8 +93,13 @@ impl Ring {
         };
         piece.start += length;
         self.bytes -= length;
-        if piece.start == piece.bytes.len() {
-            self.pieces.pop_front();
+        if piece.start == piece.bytes.len()
+            && let Some(piece) = self.pieces.pop_front()
+            // A record that was larger than a piece would keep its room for ever.
+            && piece.bytes.capacity() <= PIECE_BYTES
+        {
+            self.spare = piece.bytes;
+            self.spare.clear();
         }
         Some(gone)
     }

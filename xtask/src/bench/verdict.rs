@@ -32,7 +32,7 @@ mod tests {
         let samples = [0.8, 0.95, 0.96];
         assert_eq!(
             verdict("of splice", &Limit::AtLeast(0.9), &samples),
-            "- of splice ≥ 0.9: 0.95 (0.80 – 0.95) – met\n"
+            "- of splice ≥ 0.9: 0.95 (0.80 – 0.96) – met\n"
         );
         assert!(verdict("of splice", &Limit::AtMost(0.9), &samples).ends_with("– **missed**\n"));
     }

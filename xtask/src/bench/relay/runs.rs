@@ -150,7 +150,7 @@ mod tests {
         assert!(
             samples
                 .table("GB/s")
-                .contains("| one relay: socat | 3.00 (1.00 – 1.00) | 3.00 (2.00 – 2.00) |")
+                .contains("| one relay: socat | 3.00 (1.00 – 3.00) | 3.00 (2.00 – 3.00) |")
         );
     }
 }
