@@ -6,6 +6,7 @@ use std::path::Path;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
+use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use manifest_sync::protocol::GateCondition;
@@ -15,6 +16,7 @@ use tokio::net::UnixStream;
 
 use crate::cli::Output;
 use crate::exit::{Exit, Failure};
+use crate::http::EXEC_PROTOCOL;
 use crate::view::StatusAnswer;
 use crate::{table, time};
 
@@ -111,6 +113,23 @@ pub async fn update(socket: &Path, bundle: Vec<u8>) -> Result<Applied, Failure> 
     parse(&whole(answer).await?)
 }
 
+/// A connection to the proxy that becomes something else.
+pub async fn upgrade(socket: &Path, path: &str) -> Result<TokioIo<Upgraded>, Failure> {
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header("host", "host-proxy")
+        .header("connection", "upgrade")
+        .header("upgrade", EXEC_PROTOCOL)
+        .body(Full::new(Bytes::new()));
+    let request = request.map_err(|error| Failure::new(Exit::Usage, format!("{path}: {error}")))?;
+    let answer = send(socket, request).await?;
+    let upgraded = hyper::upgrade::on(answer)
+        .await
+        .map_err(|error| garbled(&error))?;
+    Ok(TokioIo::new(upgraded))
+}
+
 /// Sends one request; an answer that is no success becomes a failure with the proxy's own words.
 async fn request(
     socket: &Path,
@@ -118,6 +137,16 @@ async fn request(
     path: &str,
     body: Bytes,
 ) -> Result<Response<Incoming>, Failure> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "host-proxy")
+        .body(Full::new(body));
+    let request = request.map_err(|error| Failure::new(Exit::Usage, format!("{path}: {error}")))?;
+    send(socket, request).await
+}
+
+async fn send(socket: &Path, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         let message = format!(
             "no proxy runs here: cannot connect to {}: {error}",
@@ -128,18 +157,12 @@ async fn request(
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| garbled(&error))?;
-    tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "host-proxy")
-        .body(Full::new(body));
-    let request = request.map_err(|error| Failure::new(Exit::Usage, format!("{path}: {error}")))?;
+    tokio::spawn(connection.with_upgrades());
     let answer = sender
         .send_request(request)
         .await
         .map_err(|error| garbled(&error))?;
-    if answer.status().is_success() {
+    if answer.status().is_success() || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         Ok(answer)
     } else {
         Err(refusal(answer).await)

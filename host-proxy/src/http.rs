@@ -1,10 +1,11 @@
-//! Health, status, metrics and logs over HTTP/1.1: read-only on TCP, with `apply` and `stop` on the Unix socket.
+//! Health, status, metrics and logs over HTTP/1.1: read-only on TCP, with `apply`, `stop` and `exec` on the Unix socket.
 //!
 //! Whoever reaches the TCP port may be hostile or slow: connections, headers and bodies are bounded, and a
 //! connection that does not follow logs has a deadline.
 
 mod answer;
 mod body;
+mod exec;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,9 +22,12 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::control::Request;
 use crate::egress::Egress;
+use crate::enclave::Enclave;
 use crate::ingress::Ingress;
 use crate::logs::Ring;
 use crate::view::View;
+
+pub use exec::PROTOCOL as EXEC_PROTOCOL;
 
 /// Connections served at the same time by one listener.
 const MAX_CONNECTIONS: usize = 64;
@@ -39,6 +43,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What the answers are made of; cheap to clone.
 #[derive(Clone)]
 pub struct Site {
+    /// For `/exec`.
+    pub enclave: Enclave,
     /// What is known.
     pub view: View,
     /// For the ports' counters.
@@ -56,7 +62,7 @@ pub struct Site {
 pub enum Access {
     /// GET only.
     ReadOnly,
-    /// `POST /apply`, `/update` and `/stop`, too: the socket belongs to the user who started the proxy.
+    /// `POST /apply`, `/update`, `/stop`, `/condition` and `/exec`, too: the socket belongs to the user who started the proxy.
     Full,
 }
 
@@ -114,7 +120,8 @@ async fn connection(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     if let Ok(ended) = tokio::time::timeout(CONNECTION_TIMEOUT, connection.as_mut()).await {
         if let Err(error) = ended {

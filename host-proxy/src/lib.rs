@@ -12,6 +12,7 @@ pub mod client;
 pub mod control;
 pub mod egress;
 pub mod enclave;
+pub mod exec;
 pub mod exit;
 pub mod file;
 pub mod http;

@@ -64,6 +64,7 @@ pub async fn run(command: Command) -> Result<Exit, Failure> {
         } => client::logs(&place::socket(&target)?, container.as_deref(), follow)
             .await
             .map(|()| Exit::Pod(0)),
+        Command::Exec { target, request } => crate::exec::exec(&place::socket(&target)?, request).await,
         Command::Condition { target, condition } => {
             client::condition(&place::socket(&target)?, &condition).await?;
             print("set\n")

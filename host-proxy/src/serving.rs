@@ -159,6 +159,7 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
     let egress = Egress::new(serving.egress.clone());
     let connect = tokio::task::spawn_local(egress.clone().run(work.enclave.clone(), view.clone()));
     let site = Site {
+        enclave: work.enclave.clone(),
         view: view.clone(),
         ingress: bound.ingress.clone(),
         egress,

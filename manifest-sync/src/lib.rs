@@ -18,6 +18,7 @@ pub mod duration;
 pub mod egress;
 pub mod env;
 pub mod env_file;
+pub mod exec;
 pub mod expansion;
 pub mod frame;
 mod ingress;

@@ -44,6 +44,14 @@ fn main() {
             Command::new("/guest").arg("orphan").spawn().expect("a child");
         }
         ["flood"] => flood(),
+        ["both", out, error, code] => {
+            println!("{out}");
+            eprintln!("{error}");
+            std::process::exit(code.parse().expect("a code"));
+        }
+        ["stdin"] => {
+            std::io::copy(&mut std::io::stdin(), &mut std::io::stdout()).expect("an end");
+        }
         ["flood-and-fail"] => {
             let line = [b'x'; 65536];
             std::io::stdout().write_all(&line).expect("a reader");
@@ -81,6 +89,7 @@ fn main() {
             println!("body {body}");
             forever();
         }
+        ["attest-once", socket, target] => println!("{}", get(socket, target).1),
         ["attest-flood", socket, count] => attest_flood(socket, count.parse().expect("a number")),
         ["exists", path] => std::process::exit(i32::from(std::fs::metadata(path).is_err())),
         ["healthy-for", milliseconds, path] => healthy_for(milliseconds.parse().expect("a number"), path),

@@ -159,6 +159,17 @@ impl Up {
             .expect("host-proxy runs")
     }
 
+    /// `host-proxy exec` for this enclave, without an input.
+    pub fn exec(&self, arguments: &[&str]) -> std::process::Output {
+        Command::new(&self.product.proxy)
+            .args(["exec", "--state-dir"])
+            .arg(self.state())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("host-proxy runs")
+    }
+
     /// `host-proxy update` with these objects; `flags` go to it.
     pub fn update(&self, objects: &[Value], flags: &[&str]) -> std::process::Output {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use manifest_sync::exec::Request;
 use manifest_sync::protocol::GateCondition;
 use manifest_sync::status::ConditionStatus;
 
@@ -144,6 +145,10 @@ impl Flags {
                 .push("the enclave is missing: add `--enclave vsock:CID`".to_owned()),
             Verb::Sign => self.check_sign(source.as_ref()),
             Verb::Condition => self.check_condition(),
+            Verb::Exec if self.words.is_empty() => {
+                self.mistakes
+                    .push("the command is missing: `host-proxy exec -- COMMAND`".to_owned());
+            }
             _ => {}
         }
         for (index, one) in self.publish.iter().enumerate() {
@@ -226,6 +231,14 @@ impl Flags {
                 target,
                 container: self.container,
                 follow: self.follow,
+            },
+            Verb::Exec => Command::Exec {
+                target,
+                request: Request {
+                    container: self.container,
+                    command: self.words,
+                    stdin: self.stdin,
+                },
             },
             Verb::Stop => Command::Stop {
                 target,

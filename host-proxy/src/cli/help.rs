@@ -12,6 +12,7 @@ pub fn text(verb: Option<Verb>) -> &'static str {
         Some(Verb::Update) => UPDATE,
         Some(Verb::Status) => STATUS,
         Some(Verb::Logs) => LOGS,
+        Some(Verb::Exec) => EXEC,
         Some(Verb::Stop) => STOP,
         Some(Verb::Condition) => CONDITION,
         Some(Verb::Sign) => SIGN,
@@ -32,6 +33,7 @@ Commands:
   update     change the running Pod
   status     show the Pod
   logs       show the logs of the Pod
+  exec       execute a command in a container, where the trust policy allows it
   stop       stop the Pod
   condition  set a condition that the Pod has a readiness gate for
   sign       sign a bundle, or add a signature to one
@@ -186,6 +188,30 @@ Options:
   -h, --help            print this text
 
 Exit codes: 0 set, 65 the Pod has no such readiness gate.
+";
+
+const EXEC: &str = "\
+Execute a command in a running container, as `kubectl exec` does: with the container's user, environment and limits, this
+program's standard input (-i) and outputs, and the exit code of the command. The enclave refuses it unless its trust policy
+says `allowDebugExec: true`; every command is an event of the Pod, and part of the history that it attests.
+
+Usage: host-proxy exec [-i] [-c CONTAINER] [--name NAME | --state-dir DIR] [--] COMMAND [ARGUMENT...]
+
+Options:
+  -i, --stdin                  give it standard input; otherwise it reads an end at once
+  -t, --tty                    refused: there are no terminals in the enclave
+  -c, --container CONTAINER    which container (default: the one that the annotation
+                               kubectl.kubernetes.io/default-container names, or the first)
+      --name NAME              which enclave
+      --state-dir DIR          which enclave, by its state directory
+  -h, --help                   print this text
+
+The command ends, with everything that it has started, when this program does, when
+it has ended itself, or when the container ends.
+
+Exit codes: those of the command (128 and the number of the signal that ended it); 126 it cannot be executed, 127 it is not
+there; 64 a flag is wrong, or the Pod has no such container; 69 no proxy runs, the container does not run, or the
+connection was lost; 76 the trust policy does not allow it. A message says which.
 ";
 
 const STOP: &str = "\

@@ -58,6 +58,7 @@ pub(super) fn long_flags(verb: Verb) -> &'static [&'static str] {
         Verb::Apply | Verb::Update => &["file", "bundle", "images", "name", "state-dir", "help"],
         Verb::Status => &["output", "watch", "name", "state-dir", "help"],
         Verb::Logs => &["follow", "name", "state-dir", "help"],
+        Verb::Exec => &["stdin", "tty", "container", "name", "state-dir", "help"],
         Verb::Stop => &["grace", "name", "state-dir", "help"],
         Verb::Condition => &["reason", "message", "name", "state-dir", "help"],
         Verb::Sign => &[
@@ -92,6 +93,9 @@ pub(super) fn long_of(verb: Verb, short: char) -> Option<&'static str> {
     let long = match (short, verb) {
         ('f', Verb::Logs) => "follow",
         ('f', _) => "file",
+        ('i', _) => "stdin",
+        ('t', _) => "tty",
+        ('c', _) => "container",
         ('p', _) => "publish",
         ('o', _) => "output",
         ('w', _) => "watch",

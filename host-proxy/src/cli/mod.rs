@@ -13,6 +13,7 @@ mod values;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use manifest_sync::exec::Request;
 use manifest_sync::plan::Protocol;
 use manifest_sync::protocol::GateCondition;
 
@@ -68,6 +69,13 @@ pub enum Command {
         /// Go on until the proxy ends.
         follow: bool,
     },
+    /// Execute a command in a container.
+    Exec {
+        /// Which proxy.
+        target: Target,
+        /// What, and where.
+        request: Request,
+    },
     /// Stop the Pod.
     Stop {
         /// Which proxy.
@@ -109,6 +117,8 @@ pub enum Verb {
     Status,
     /// `logs`
     Logs,
+    /// `exec`
+    Exec,
     /// `stop`
     Stop,
     /// `condition`
@@ -123,13 +133,14 @@ pub enum Verb {
 
 impl Verb {
     /// All of them, in the order of the help.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Up,
         Self::Serve,
         Self::Apply,
         Self::Update,
         Self::Status,
         Self::Logs,
+        Self::Exec,
         Self::Stop,
         Self::Condition,
         Self::Sign,
@@ -146,6 +157,7 @@ impl Verb {
             Self::Update => "update",
             Self::Status => "status",
             Self::Logs => "logs",
+            Self::Exec => "exec",
             Self::Stop => "stop",
             Self::Condition => "condition",
             Self::Sign => "sign",

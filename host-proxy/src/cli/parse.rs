@@ -106,8 +106,10 @@ pub(super) struct Flags {
     pub(super) follow: bool,
     pub(super) grace: Option<u32>,
     pub(super) container: Option<String>,
-    /// Arguments of `condition`, and what they say.
+    /// Arguments of `condition` and `exec`.
     pub(super) words: Vec<String>,
+    pub(super) stdin: bool,
+    /// What the arguments of `condition` say.
     pub(super) condition: Option<(String, ConditionStatus)>,
     pub(super) reason: Option<String>,
     pub(super) message: Option<String>,
@@ -138,6 +140,14 @@ impl Flags {
                     Some(flag) => flags.take(flag, &mut parser),
                     None => flags.unknown(verb, &format!("-{short}"), "", &mut parser),
                 },
+                // Its own options are the command's.
+                Ok(Some(Arg::Value(program))) if verb == Verb::Exec => {
+                    flags.words.push(program.to_string_lossy().into_owned());
+                    let rest = parser.raw_args().into_iter().flatten();
+                    flags
+                        .words
+                        .extend(rest.map(|word| word.to_string_lossy().into_owned()));
+                }
                 Ok(Some(Arg::Value(value))) => flags.value(verb, &value.to_string_lossy()),
                 Err(error) => flags.mistakes.push(error.to_string()),
             }
@@ -185,6 +195,11 @@ impl Flags {
             "help" => self.help = true,
             "watch" => self.watch = true,
             "follow" => self.follow = true,
+            "stdin" => self.stdin = true,
+            "tty" => self.mistakes.push(
+                "--tty: there are no terminals in the enclave: leave `-t` out; `-i` alone gives the command an input"
+                    .to_owned(),
+            ),
             "broker-policy" => self.broker_policy = true,
             "debug-mode" => self.machine.debug = true,
             _ => match parser.value() {
@@ -214,6 +229,7 @@ impl Flags {
             "measurements" => self.measurements = Some(value.into()),
             "reason" => self.reason = Some(text),
             "message" => self.message = Some(text),
+            "container" => self.container = Some(text),
             "application" => self.application = Some(text),
             "generation" => {
                 let generation = text.parse().ok().filter(|number| *number <= MAX_GENERATION);

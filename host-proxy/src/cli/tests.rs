@@ -279,6 +279,28 @@ fn commands_are_suggested() {
 }
 
 #[test]
+fn what_is_behind_a_command_of_exec_is_its_own() {
+    let exec = |line: &str| match run(line) {
+        Ok(Command::Exec { target, request }) => (target.name, request),
+        other => panic!("{other:?}"),
+    };
+    let (name, request) = exec("exec -i -c web --name pod -- sh -c id -- --name other");
+    assert_eq!(name.as_deref(), Some("pod"));
+    assert_eq!(request.container.as_deref(), Some("web"));
+    assert!(request.stdin);
+    assert_eq!(request.command, ["sh", "-c", "id", "--", "--name", "other"]);
+    let (name, request) = exec("exec ls -i --name x");
+    assert_eq!((name, request.stdin, request.container), (None, false, None));
+    assert_eq!(request.command, ["ls", "-i", "--name", "x"]);
+    assert_eq!(exec("exec -- -x").1.command, ["-x"]);
+    assert_eq!(
+        mistakes("exec -i --"),
+        ["the command is missing: `host-proxy exec -- COMMAND`"]
+    );
+    assert!(mistakes("exec -it sh")[0].contains("no terminals"));
+}
+
+#[test]
 fn help_is_there_for_every_command() {
     for verb in Verb::ALL {
         assert_eq!(

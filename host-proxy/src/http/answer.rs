@@ -32,7 +32,7 @@ const MAX_CONDITION_BYTES: usize = 64 << 10;
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-type Answer = Response<AnswerBody>;
+pub(super) type Answer = Response<AnswerBody>;
 
 /// Answers one request. `follows` is set when the answer has no end of its own.
 pub(super) async fn answer(
@@ -84,14 +84,15 @@ pub(super) async fn answer(
         (&Method::POST, "/update") if access == Access::Full => apply(request, site, Intent::Change).await,
         (&Method::POST, "/stop") if access == Access::Full => stop(site, &query).await,
         (&Method::POST, "/condition") if access == Access::Full => condition(request, site).await,
+        (&Method::POST, "/exec") if access == Access::Full => super::exec::exec(request, site).await,
         (_, "/livez" | "/readyz" | "/status" | "/events" | "/metrics" | "/logs") => {
             text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n")
         }
-        (_, "/apply" | "/update" | "/stop" | "/condition") if access == Access::ReadOnly => text(
+        (_, "/apply" | "/update" | "/stop" | "/condition" | "/exec") if access == Access::ReadOnly => text(
             StatusCode::FORBIDDEN,
-            "only over the Unix socket: use host-proxy apply, update, stop or condition\n",
+            "only over the Unix socket: use host-proxy apply, update, stop, condition or exec\n",
         ),
-        (_, "/apply" | "/update" | "/stop" | "/condition") => {
+        (_, "/apply" | "/update" | "/stop" | "/condition" | "/exec") => {
             text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n")
         }
         _ => text(
@@ -193,7 +194,7 @@ struct Message {
     message: String,
 }
 
-fn message(status: StatusCode, message: impl Into<String>) -> Answer {
+pub(super) fn message(status: StatusCode, message: impl Into<String>) -> Answer {
     json(
         status,
         &Message {

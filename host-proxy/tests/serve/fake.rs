@@ -126,7 +126,8 @@ impl Inner {
             StreamKind::Ingress { .. }
             | StreamKind::Datagrams { .. }
             | StreamKind::Broker { .. }
-            | StreamKind::Egress {} => {
+            | StreamKind::Egress {}
+            | StreamKind::Exec {} => {
                 let (mut read, mut write) = tokio::io::split(stream);
                 let _ = tokio::io::copy(&mut read, &mut write).await;
                 let _ = write.shutdown().await;

@@ -44,11 +44,13 @@ pub(crate) fn main() -> ExitCode {
         eprintln!("cloister-init child: started by hand; only PID 1 can start this applet");
         return ExitCode::from(START_ERROR);
     };
-    // The report must not be where the program wants its own descriptors.
-    let Ok(report) = sys::fd::move_up(&report) else {
+    // The report must not be where the program wants its own descriptors, and there only once: whoever stays behind and
+    // waits must be able to let it go.
+    let Ok(moved) = sys::fd::move_up(&report) else {
         return ExitCode::from(START_ERROR);
     };
-    let mut report = Some(report);
+    drop(report);
+    let mut report = Some(moved);
     let Err(failure) = become_process(spec, &mut report);
     if let Some(report) = report {
         Report::from(failure).send(&report);
@@ -78,10 +80,12 @@ fn become_process(spec: OwnedFd, report: &mut Option<OwnedFd>) -> Result<std::co
     }
     credential::apply(&user, &spec.capabilities)?;
     place.enter()?;
-    if matches!(spec.join, Some(Join::Container { .. })) && spec.cgroup.is_none() {
+    if let Some(Join::Container { leftovers, .. }) = spec.join
+        && spec.cgroup.is_none()
+    {
         // No cgroup holds what the command starts: somebody has to stay its ancestor. It is what the command is, so
         // that the container gains nothing by reaching it.
-        sys::descendant::leave_adopter(|| let_go(report)).at(Stage::Join, "adopter")?;
+        sys::descendant::leave_adopter(leftovers, || let_go(report)).at(Stage::Join, "adopter")?;
     }
     if spec.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().at(Stage::Capabilities, "no_new_privs")?;

@@ -48,9 +48,9 @@ impl Place {
                     leads_session: true,
                 })
             }
-            Some(Join::Container { process }) => {
+            Some(Join::Container { process, leftovers }) => {
                 let process = descriptor(process)?;
-                let number = sys::join::leave_waiter(|| let_go(report)).at(Stage::Join, "fork")?;
+                let number = sys::join::leave_waiter(leftovers, || let_go(report)).at(Stage::Join, "fork")?;
                 join_cgroup(spec)?;
                 sys::join::enter_namespaces(&process).at(Stage::Join, "mount namespace")?;
                 Ok(Self::Shared {

@@ -44,12 +44,15 @@ pub(crate) struct ChildSpec {
 
 impl ChildSpec {
     /// Another program beside this one, in the container whose process is behind the descriptor `join`.
-    pub(crate) fn beside(&self, argv: Vec<String>, join: i32) -> Self {
+    pub(crate) fn beside(&self, argv: Vec<String>, join: i32, leftovers: Leftovers) -> Self {
         let mut other = self.clone();
         other.argv.iter_mut().for_each(attest::wipe);
         other.argv = argv;
         other.root = None;
-        other.join = Some(Join::Container { process: join });
+        other.join = Some(Join::Container {
+            process: join,
+            leftovers,
+        });
         other.mounts.clear();
         other
     }
@@ -70,6 +73,8 @@ pub(crate) enum Join {
     Container {
         /// A process of it (pidfd).
         process: i32,
+        /// What becomes of processes that the program leaves behind.
+        leftovers: Leftovers,
     },
     /// The PID namespace of the Pod (K-480). Everything else is the process's own.
     Pod {
@@ -78,6 +83,15 @@ pub(crate) enum Join {
         /// Where the number goes that PID 1 has to know: the process that executes is another than the one it started.
         number: i32,
     },
+}
+
+/// What becomes of processes that a command leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Leftovers {
+    /// They belong to the container and end with it, as on a node.
+    Stay,
+    /// They end with the command.
+    End,
 }
 
 /// The container's root file system.

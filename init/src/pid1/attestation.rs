@@ -106,6 +106,16 @@ impl Attestation {
         Ok(())
     }
 
+    /// The history has gone on, of the same bundle: documents say so from now on.
+    pub(super) fn follow(&mut self, history: History) -> io::Result<()> {
+        let Some(identity) = &mut self.identity else {
+            return Ok(());
+        };
+        identity.history = history;
+        let told = identity.message();
+        self.send(&told, None)
+    }
+
     fn introduce(&self) -> io::Result<()> {
         let Some(identity) = &self.identity else {
             return Ok(());

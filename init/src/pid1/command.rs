@@ -1,5 +1,5 @@
 //! Commands of probes and hooks: processes in the namespaces of a container, with the container's environment, user and
-//! limits. What they write is read, bounded, so that none is ever blocked by us. One that is given up is killed with
+//! limits. Those of the host are [`super::exec`]'s, and are started and ended here, too. What they write is read, bounded, so that none is ever blocked by us. One that is given up is killed with
 //! everything that it has started, whatever group or session that is in: by its cgroup, or, on a machine whose cgroups
 //! are not ours, by the process that waits for it ([`crate::sys::descendant`]). What an ended command has left behind
 //! belongs to the container and ends with it, as on a node.
@@ -19,8 +19,8 @@ use super::cgroup;
 use super::event_loop::Pid1;
 use super::input::Input;
 use super::probe::{Question, cut};
-use super::process::{self, FIRST_KEPT_FD, Outputs, ReportPipe};
-use crate::child::spec::ChildSpec;
+use super::process::{self, FIRST_KEPT_FD, Outputs, ReportPipe, Started};
+use crate::child::spec::Leftovers;
 use crate::sys::spawn::Namespaces;
 use crate::sys::{fd, join, kill};
 
@@ -31,12 +31,11 @@ const MAX_OUTPUT_BYTES: usize = 10 * 1024;
 struct Command {
     /// `None`: nobody wants to know any more.
     question: Option<Question>,
-    number: u64,
+    process: Beside,
     /// As people write it.
     words: String,
     report: ReportPipe,
     outputs: [Output; 2],
-    cgroup: Option<PathBuf>,
     timer: Option<AbortHandle>,
     timeout_seconds: u32,
     /// It has taken too long and was killed.
@@ -46,8 +45,15 @@ struct Command {
 /// The commands that run.
 #[derive(Default)]
 pub(super) struct Commands {
+    /// Number of the last process beside a container's own, whatever it was for.
     last: u64,
     running: BTreeMap<Pid, Command>,
+}
+
+/// A process beside a container's own.
+pub(super) struct Beside {
+    number: u64,
+    cgroup: Option<PathBuf>,
 }
 
 /// One output of a command. Nobody reads it any more once this is gone.
@@ -65,23 +71,18 @@ impl Pid1 {
         timeout_seconds: Option<u32>,
         question: Question,
     ) -> Result<(), String> {
-        let target = question.target;
-        let child = self.children.get(&target).ok_or("container not running")?;
-        let spec = child.spec.as_deref().ok_or("container not running")?;
         let words = argv.join(" ");
-        let mut spec = spec.beside(argv, FIRST_KEPT_FD);
-        let number = self.commands.last + 1;
-        spec.cgroup = match &spec.cgroup {
-            Some(container) => {
-                Some(cgroup::create_command(container, number).map_err(|error| error.to_string())?)
-            }
-            None => None,
+        let pipes = || Ok::<_, std::io::Error>((fd::pipe()?, fd::pipe()?));
+        let ((stdout, stdout_end), (stderr, stderr_end)) = pipes().map_err(|error| error.to_string())?;
+        let watch = |pipe| Output::watch(pipe).map_err(|error| error.to_string());
+        let outputs = [watch(stdout)?, watch(stderr)?];
+        let ends = Outputs {
+            stdin: None,
+            stdout: &stdout_end,
+            stderr: &stderr_end,
         };
-        let started = start(&spec, self.process(target)).inspect_err(|_| {
-            spec.cgroup.as_deref().map(cgroup::remove_command);
-        });
-        let (pid, report, outputs) = started.map_err(|error| error.to_string())?;
-        self.commands.last = number;
+        let (started, process) = self.start_beside(question.target, argv, &ends, Leftovers::Stay)?;
+        let (pid, report, number) = (started.pid, started.report, process.number);
         let facts = self.facts.clone();
         let timer = timeout_seconds.map(|seconds| {
             let timer = tokio::task::spawn_local(async move {
@@ -92,11 +93,10 @@ impl Pid1 {
         });
         let command = Command {
             question: Some(question),
-            number,
+            process,
             words,
             report,
             outputs,
-            cgroup: spec.cgroup.clone(),
             timer,
             timeout_seconds: timeout_seconds.unwrap_or_default(),
             late: false,
@@ -105,12 +105,43 @@ impl Pid1 {
         Ok(())
     }
 
+    /// Starts a process in the namespaces of a container's.
+    pub(super) fn start_beside(
+        &mut self,
+        target: Pid,
+        argv: Vec<String>,
+        ends: &Outputs<'_>,
+        leftovers: Leftovers,
+    ) -> Result<(Started, Beside), String> {
+        let child = self.children.get(&target).ok_or("container not running")?;
+        let spec = child.spec.as_deref().ok_or("container not running")?;
+        let mut spec = spec.beside(argv, FIRST_KEPT_FD, leftovers);
+        let number = self.commands.last + 1;
+        spec.cgroup = match &spec.cgroup {
+            Some(container) => {
+                Some(cgroup::create_command(container, number).map_err(|error| error.to_string())?)
+            }
+            None => None,
+        };
+        let start = || {
+            let target = join::pidfd(self.process(target))?;
+            process::start(&spec, Namespaces::Inherited, ends, &[&target])
+        };
+        let started = start().inspect_err(|_| {
+            spec.cgroup.as_deref().map(cgroup::remove_command);
+        });
+        let started = started.map_err(|error| error.to_string())?;
+        self.commands.last = number;
+        let cgroup = spec.cgroup.clone();
+        Ok((started, Beside { number, cgroup }))
+    }
+
     /// A command has taken too long.
     pub(super) fn command_late(&mut self, number: u64) {
         let mut running = self.commands.running.iter_mut();
-        if let Some((pid, command)) = running.find(|(_, command)| command.number == number) {
+        if let Some((pid, command)) = running.find(|(_, command)| command.process.number == number) {
             command.late = true;
-            command.kill(*pid);
+            command.process.kill(*pid);
         }
     }
 
@@ -123,7 +154,7 @@ impl Pid1 {
                 .take_if(|question| question.target == target)
                 .is_some()
             {
-                command.kill(*pid);
+                command.process.kill(*pid);
             }
         }
     }
@@ -132,7 +163,7 @@ impl Pid1 {
     pub(super) fn command_exited(&mut self, pid: Pid, status: ExitStatus) -> Option<Vec<Event>> {
         let command = self.commands.running.remove(&pid)?;
         command.timer.as_ref().map(AbortHandle::abort);
-        command.cgroup.as_deref().map(cgroup::remove_command);
+        command.process.ended();
         let outcome = self.outcome(&command, status);
         let answer = command.question.map(|question| question.answer(outcome));
         Some(answer.into_iter().collect())
@@ -166,8 +197,9 @@ impl Pid1 {
     }
 }
 
-impl Command {
-    fn kill(&self, pid: Pid) {
+impl Beside {
+    /// Kills it and everything that it has started. `pid` is that of the process that waits for it.
+    pub(super) fn kill(&self, pid: Pid) {
         match &self.cgroup {
             // The process that waits for it is outside, and ends when the command has; and one that has not got as far
             // as its cgroup is still in the group of that process.
@@ -178,20 +210,19 @@ impl Command {
             None => kill::terminate(pid),
         }
     }
-}
 
-/// Starts a command in the namespaces of a container's process.
-fn start(spec: &ChildSpec, target: Pid) -> std::io::Result<(Pid, ReportPipe, [Output; 2])> {
-    let pidfd = join::pidfd(target)?;
-    let (stdout, stdout_end) = fd::pipe()?;
-    let (stderr, stderr_end) = fd::pipe()?;
-    let outputs = [Output::watch(stdout)?, Output::watch(stderr)?];
-    let ends = Outputs {
-        stdout: &stdout_end,
-        stderr: &stderr_end,
-    };
-    let started = process::start(spec, Namespaces::Inherited, &ends, &[&pidfd])?;
-    Ok((started.pid, started.report, outputs))
+    /// It has ended; what it has left behind stays.
+    pub(super) fn ended(&self) {
+        self.cgroup.as_deref().map(cgroup::remove_command);
+    }
+
+    /// It has ended, and what it has left behind has to. Where no cgroup holds that, who waits has seen to it.
+    pub(super) fn end_all(&self) {
+        if let Some(cgroup) = &self.cgroup {
+            cgroup::kill_command(cgroup);
+            cgroup::remove_command(cgroup);
+        }
+    }
 }
 
 impl Output {

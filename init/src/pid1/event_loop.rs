@@ -31,6 +31,7 @@ use super::capacity;
 use super::cgroup::{self, Cgroups};
 use super::command::Commands;
 use super::control::{self, Connections};
+use super::exec::Execs;
 use super::exit::ExitCode;
 use super::finish::{Audience, Finish};
 use super::heartbeat;
@@ -90,6 +91,7 @@ pub(super) struct Pid1 {
     pub(super) images: Images,
     pub(super) probes: Probes,
     pub(super) commands: Commands,
+    pub(super) execs: Execs,
     pub(super) logs: Rc<RefCell<LogStore>>,
     pub(super) log_streams: usize,
     pub(super) usage: RefCell<Usage>,
@@ -118,7 +120,7 @@ pub(super) struct Child {
     pub(super) unit: UnitId,
     pub(super) attempt: u32,
     pub(super) report: Option<ReportPipe>,
-    /// Of a container in which probes run commands: what these start from.
+    /// Of a container in which commands may run: what these start from.
     pub(super) spec: Option<Rc<ChildSpec>>,
     /// Name of its container.
     pub(super) container: Option<String>,
@@ -290,6 +292,7 @@ impl Pid1 {
             commands: Commands::default(),
             cgroups,
             unlimited,
+            execs: Execs::default(),
             policy: booted.policy,
             module: booted.module,
             secrets: Secrets::default(),
@@ -367,6 +370,8 @@ impl Pid1 {
                 stream,
             } => self.supply(request, size, stream),
             Input::ControlClosed(id) => self.disconnected(id),
+            Input::Exec(number, request) => self.exec(number, request),
+            Input::ExecClosed(number) => self.exec_closed(number),
             Input::LogStreamEnded => self.log_streams = self.log_streams.saturating_sub(1),
         }
     }
@@ -469,6 +474,8 @@ impl Pid1 {
     ) {
         let source = match reason {
             "AttestationLost" | "MountRotationComplete" | "MountRotationFailed" => Source::Enclave,
+            // What the host does here is told whatever else there is to tell.
+            "DebugExec" => Source::Enclave,
             // A Pod whose containers have used up the kubelet's burst has to be told what it may not reach.
             "EgressDenied" | "EgressFailed" | "EgressUnavailable" => Source::Enclave,
             _ => Source::Kubelet,

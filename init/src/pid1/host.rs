@@ -70,6 +70,7 @@ impl Pid1 {
             StreamKind::Broker { request } => {
                 self.accept_stream(stream, move |stream| Input::Broker { request, stream });
             }
+            StreamKind::Exec {} => self.open_exec(stream),
             StreamKind::Control {}
             | StreamKind::Ingress { .. }
             | StreamKind::Datagrams { .. }

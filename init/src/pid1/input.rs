@@ -3,6 +3,7 @@
 
 use std::os::fd::OwnedFd;
 
+use manifest_sync::exec::Request;
 use manifest_sync::link::{Stream, StreamHeader};
 use manifest_sync::protocol::enclave;
 
@@ -59,6 +60,10 @@ pub(crate) enum Input {
     },
     /// Its connection is gone.
     ControlClosed(ConnectionId),
+    /// The host wants a command executed, on the exec stream of this number.
+    Exec(u64, Request),
+    /// That stream has ended.
+    ExecClosed(u64),
     /// A log stream has ended.
     LogStreamEnded,
 }

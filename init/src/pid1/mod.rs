@@ -11,6 +11,8 @@ mod container;
 mod control;
 mod egress;
 mod event_loop;
+mod exec;
+mod exec_stream;
 mod exit;
 mod finish;
 mod heartbeat;

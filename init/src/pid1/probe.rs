@@ -194,6 +194,7 @@ impl Pid1 {
     /// The process of a container has ended: what was asked of it is not answered any more.
     pub(super) fn target_ended(&mut self, target: Pid) {
         self.end_commands(target);
+        self.end_execs(target);
         let Self { probes, services, .. } = self;
         probes.in_net.retain(|number, question| {
             let waits = question.target != target;

@@ -27,8 +27,10 @@ pub(crate) const FIRST_KEPT_FD: i32 = 5;
 /// K-332: the last bytes of the termination log that count.
 const TERMINATION_MESSAGE_BYTES: usize = 4096;
 
-/// Standard output and error of a process.
+/// Standard input, output and error of a process.
 pub(crate) struct Outputs<'a> {
+    /// `None`: /dev/null.
+    pub(crate) stdin: Option<&'a dyn AsFdObject>,
     pub(crate) stdout: &'a dyn AsFdObject,
     pub(crate) stderr: &'a dyn AsFdObject,
 }
@@ -64,6 +66,12 @@ impl ReportPipe {
         });
     }
 
+    /// Waits for the report; `None`: the program was executed.
+    pub(crate) async fn wait(&self) -> Option<Report> {
+        let _ = self.0.readable().await;
+        self.read()
+    }
+
     /// The report, or `None` if the program was executed.
     pub(crate) fn read(&self) -> Option<Report> {
         let mut bytes = [0; 4096];
@@ -87,7 +95,7 @@ pub(crate) fn start(
     fd::set_nonblocking(&report, true)?;
     let null = std::fs::File::open("/dev/null")?;
     let mut fds = vec![
-        (null.as_fd(), 0),
+        (outputs.stdin.map_or(null.as_fd(), AsFdObject::fd), 0),
         (outputs.stdout.fd(), 1),
         (outputs.stderr.fd(), 2),
         (spec.as_fd(), SPEC_FD),

@@ -147,6 +147,7 @@ impl Services {
         fd::set_nonblocking(&socket, true)?;
         let console = io::stderr();
         let outputs = Outputs {
+            stdin: None,
             stdout: &console,
             stderr: &console,
         };

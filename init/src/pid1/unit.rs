@@ -42,6 +42,9 @@ impl Pid1 {
         if let Some(answer) = self.command_exited(pid, status) {
             return self.step_all(answer);
         }
+        if self.exec_exited(pid, status) {
+            return;
+        }
         let Some(pid) = self.shared_exited(pid) else {
             return;
         };
@@ -285,10 +288,11 @@ impl Pid1 {
         let (stdout, stdout_end) = fd::pipe().map_err(create)?;
         let (stderr, stderr_end) = fd::pipe().map_err(create)?;
         let outputs = Outputs {
+            stdin: None,
             stdout: &stdout_end,
             stderr: &stderr_end,
         };
-        let has_commands = probe::has_commands(container);
+        let has_commands = probe::has_commands(container) || self.policy.allow_debug_exec;
         let image_digest = container.image_digest.clone();
         let (name, resources) = (container.name.clone(), container.resources);
         let spawned = Instant::now();

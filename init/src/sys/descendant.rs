@@ -5,6 +5,9 @@
 //! ```text
 //! waiting process, outside ─► adopter, in the container's namespaces ─► command ─► …
 //! ```
+//!
+//! Where nothing shall be left of a command that has ended, the adopter stops itself then (SIGSTOP): whoever waits outside
+//! kills what is left below it, and lets it go on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -16,6 +19,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{ForkResult, fork};
 
 use super::{kill, reap};
+use crate::child::spec::Leftovers;
 
 /// Between two looks at who is left.
 const LOOK: Duration = Duration::from_millis(1);
@@ -32,11 +36,15 @@ fn awaited() -> SigSet {
 }
 
 /// Exits as `child` does. SIGTERM says that its descendants have to be killed first. The signals are held already.
-pub(crate) fn wait_and_exit(child: Pid) -> ! {
+pub(crate) fn wait_and_exit(child: Pid, leftovers: Leftovers) -> ! {
     loop {
         if let Ok(Signal::SIGTERM) = awaited().wait() {
             kill_descendants(child);
             kill::kill(child);
+        }
+        if leftovers == Leftovers::End && reap::has_stopped(child) {
+            kill_descendants(child);
+            kill::resume(child);
         }
         reap::reap(|pid, status| {
             if pid == child {
@@ -48,7 +56,7 @@ pub(crate) fn wait_and_exit(child: Pid) -> ! {
 
 /// Goes on in a child. This process stays behind, adopts what loses its parent, and exits as the child does. `release`
 /// drops what only the child shall hold.
-pub(crate) fn leave_adopter(release: impl FnOnce()) -> io::Result<()> {
+pub(crate) fn leave_adopter(leftovers: Leftovers, release: impl FnOnce()) -> io::Result<()> {
     nix::sys::prctl::set_child_subreaper(true)?;
     // SAFETY: an applet has a single thread, so the child's memory is as consistent as ours.
     match unsafe { fork() }? {
@@ -57,6 +65,9 @@ pub(crate) fn leave_adopter(release: impl FnOnce()) -> io::Result<()> {
             release();
             while let Some((pid, status)) = reap::next() {
                 if pid == child.as_raw() {
+                    if leftovers == Leftovers::End {
+                        kill::suspend(process::id().cast_signed());
+                    }
                     process::exit(code(status));
                 }
             }

@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, fork};
 
 use super::descendant;
+use crate::child::spec::Leftovers;
 
 /// Exit code of a process whose child ended in a way that has no code.
 pub(super) const NO_CODE: i32 = 255;
@@ -33,7 +34,7 @@ pub(crate) fn enter_pid_namespace(pidfd: &OwnedFd) -> io::Result<()> {
 
 /// Goes on as a child; this process stays behind, waits for the one whose number is told through the descriptor that comes
 /// back, and exits as it does. `release` drops what only the child shall hold.
-pub(crate) fn leave_waiter(release: impl FnOnce()) -> io::Result<OwnedFd> {
+pub(crate) fn leave_waiter(leftovers: Leftovers, release: impl FnOnce()) -> io::Result<OwnedFd> {
     let (told, number) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let mask = descendant::hold_signals()?;
     // SAFETY: an applet has a single thread, so the child's memory is as consistent as ours.
@@ -47,7 +48,7 @@ pub(crate) fn leave_waiter(release: impl FnOnce()) -> io::Result<OwnedFd> {
             release();
             let mut bytes = [0; size_of::<Pid>()];
             match std::fs::File::from(told).read_exact(&mut bytes) {
-                Ok(()) => descendant::wait_and_exit(Pid::from_ne_bytes(bytes)),
+                Ok(()) => descendant::wait_and_exit(Pid::from_ne_bytes(bytes), leftovers),
                 // It has said why.
                 Err(_) => process::exit(NO_CODE),
             }

@@ -27,6 +27,11 @@ pub(crate) fn suspend(pid: Pid) {
     signal(pid, libc::SIGSTOP);
 }
 
+/// kill(2) with SIGCONT.
+pub(crate) fn resume(pid: Pid) {
+    signal(pid, libc::SIGCONT);
+}
+
 /// kill(2). By number: nix has no names for the real-time signals.
 pub(crate) fn signal(pid: Pid, number: i32) {
     // SAFETY: a plain system call on numbers.

@@ -17,6 +17,18 @@ pub(crate) fn next() -> Option<(Pid, ExitStatus)> {
     wait(0)
 }
 
+/// Whether a child of ours has been stopped since this was asked last (waitid(2), `WSTOPPED`). Its end is not waited for.
+pub(crate) fn has_stopped(child: Pid) -> bool {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let (id, flags) = (child.unsigned_abs(), libc::WSTOPPED | libc::WNOHANG);
+    // SAFETY: the kernel writes one structure, or nothing.
+    let result = unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), flags) };
+    // SAFETY: what the kernel has not written is zero, which is a valid value of every field.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: waitid(2) fills in this field, and it is zero otherwise.
+    result == 0 && unsafe { info.si_pid() } == child
+}
+
 /// waitpid(2) on any child. Not nix's: an exit by a real-time signal, which has no name there, would be reaped and lost.
 fn wait(flags: i32) -> Option<(Pid, ExitStatus)> {
     loop {

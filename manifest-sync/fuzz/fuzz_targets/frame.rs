@@ -1,8 +1,10 @@
-//! Frames and both ends of the control conversation: any bytes are messages or one clear refusal, however they are cut into
-//! pieces, and what was understood is the same when it is said again. The first byte says how the rest is cut.
+//! Frames, both ends of the control conversation, and both of an exec stream: any bytes are messages or one clear refusal,
+//! however they are cut into pieces, and what was understood is the same when it is said again. The first byte says how the
+//! rest is cut.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use manifest_sync::exec;
 use manifest_sync::frame::{self, FrameDecoder, MAX_FRAME_BYTES};
 use manifest_sync::protocol::enclave::Input;
 use manifest_sync::protocol::{FromEnclave, ToEnclave, VERSION, enclave, host};
@@ -16,7 +18,18 @@ fuzz_target!(|bytes: &[u8]| {
     frames(bytes, &pieces);
     enclave_end(bytes, &pieces);
     host_end(bytes, &pieces);
+    exec_ends(bytes, &pieces);
 });
+
+/// Both ends of an exec stream, too.
+fn exec_ends(bytes: &[u8], pieces: &[&[u8]]) {
+    let (mut whole, mut cut) = (exec::EnclaveEnd::default(), exec::EnclaveEnd::default());
+    let heard: Result<Vec<_>, _> = pieces.iter().map(|piece| cut.handle_bytes(piece)).collect();
+    assert_eq!(whole.handle_bytes(bytes), heard.map(|messages| messages.concat()));
+    let (mut whole, mut cut) = (exec::HostEnd::default(), exec::HostEnd::default());
+    let heard: Result<Vec<_>, _> = pieces.iter().map(|piece| cut.handle_bytes(piece)).collect();
+    assert_eq!(whole.handle_bytes(bytes), heard.map(|messages| messages.concat()));
+}
 
 /// Pieces of 0 to 255 bytes, in an order that only `seed` decides.
 fn pieces(seed: u8, mut bytes: &[u8]) -> Vec<&[u8]> {

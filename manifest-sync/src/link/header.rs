@@ -91,6 +91,8 @@ pub enum StreamKind {
     /// A connection that the Pod will want to make, both ways: the enclave keeps it until then, and says where to
     /// ([`crate::link::EgressTarget`]).
     Egress {},
+    /// A command in a container, both ways ([`crate::exec`]).
+    Exec {},
 }
 
 impl StreamKind {
@@ -122,10 +124,12 @@ pub enum StreamReply {
     NoPod = 7,
     /// The Pod may reach nothing outside.
     NoEgress = 8,
+    /// The trust policy lets the host start no processes.
+    NoExec = 9,
 }
 
 impl StreamReply {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Accepted,
         Self::Malformed,
         Self::Version,
@@ -135,6 +139,7 @@ impl StreamReply {
         Self::Timeout,
         Self::NoPod,
         Self::NoEgress,
+        Self::NoExec,
     ];
 }
 
@@ -152,6 +157,7 @@ impl fmt::Display for StreamReply {
             Self::Timeout => "timed out",
             Self::NoPod => "no Pod is running, or it does not declare that port",
             Self::NoEgress => "the Pod may reach nothing outside",
+            Self::NoExec => "its trust policy does not say `allowDebugExec: true`",
         })
     }
 }
@@ -283,6 +289,7 @@ mod tests {
                 client: Some(([192, 0, 2, 7], 40000).into()),
             },
             StreamKind::Egress {},
+            StreamKind::Exec {},
         ];
         for kind in kinds {
             let mut header = StreamHeader::new(Some("00ff".into()), kind);

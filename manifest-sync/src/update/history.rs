@@ -10,6 +10,9 @@ use crate::digest::{BundleDigest, hex};
 /// What every link of the chain begins with.
 const LABEL: &[u8; 32] = b"cloister.dev/history/v1\0\0\0\0\0\0\0\0\0";
 
+/// What a link of the chain begins with that is a command of the host's.
+const EXEC_LABEL: &[u8; 32] = b"cloister.dev/debug-exec/v1\0\0\0\0\0\0";
+
 /// Head of a history. Each bundle makes a new one:
 ///
 /// ```text
@@ -28,6 +31,25 @@ impl History {
         context.update(&self.0);
         context.update(&generation.to_be_bytes());
         context.update(bundle.as_bytes());
+        let mut head = [0; 32];
+        head.copy_from_slice(context.finish().as_ref());
+        Self(head)
+    }
+
+    /// The history in which the host has a command executed in a container next. Only a policy with `allowDebugExec` lets
+    /// it.
+    ///
+    /// ```text
+    /// SHA-256( "cloister.dev/debug-exec/v1" and zeros (32 bytes) ‖ head before (32)
+    ///          ‖ SHA-256 of the JSON text ["CONTAINER",["WORD",…]] without white space )
+    /// ```
+    #[must_use]
+    pub fn then_exec(self, container: &str, command: &[String]) -> Self {
+        let text = serde_json::to_vec(&(container, command)).unwrap_or_default();
+        let mut context = Context::new(&SHA256);
+        context.update(EXEC_LABEL);
+        context.update(&self.0);
+        context.update(ring::digest::digest(&SHA256, &text).as_ref());
         let mut head = [0; 32];
         head.copy_from_slice(context.finish().as_ref());
         Self(head)
@@ -68,6 +90,24 @@ mod tests {
         ] {
             assert_ne!(head, other);
         }
+    }
+
+    #[test]
+    fn a_command_of_the_hosts_is_part_of_the_history() {
+        let head = History::default().then(BundleDigest::of(b"1"), 1);
+        let command = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let next = head.then_exec("web", &command(&["sh", "-c", "id"]));
+        for other in [
+            head,
+            head.then_exec("db", &command(&["sh", "-c", "id"])),
+            head.then_exec("web", &command(&["sh", "-c id"])),
+            next.then_exec("web", &command(&["sh", "-c", "id"])),
+        ] {
+            assert_ne!(next, other);
+        }
+        let text = ring::digest::digest(&SHA256, br#"["web",["sh","-c","id"]]"#);
+        let bytes = [&EXEC_LABEL[..], head.as_bytes(), text.as_ref()].concat();
+        assert_eq!(next.as_bytes(), ring::digest::digest(&SHA256, &bytes).as_ref());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod backoff;
 mod conditions;
 mod environment;
+mod exec;
 mod hooks;
 mod init_containers;
 mod names;

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 
 use host_proxy::cli::{self, Command, Serving, Verb};
 use host_proxy::egress::{Egress, EgressOptions};
+use host_proxy::enclave::Enclave;
 use host_proxy::http::{Site, serve_tcp};
 use host_proxy::ingress::{Ingress, When};
 use host_proxy::logs::Ring;
@@ -152,6 +153,7 @@ impl Health {
         let publisher = Publisher::new(Snapshot::new());
         let (control, _) = tokio::sync::mpsc::channel(1);
         let site = Site {
+            enclave: Enclave::new("unix:/nowhere".parse().expect("an address")),
             view: publisher.subscribe(),
             ingress: Ingress::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Vec::new(), When::Ready),
             egress: Egress::new(EgressOptions::default()),

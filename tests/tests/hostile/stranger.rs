@@ -149,6 +149,7 @@ fn a_forged_session_key() {
             assert_ne!(forged, key, "a key of digits only: look again");
             assert_no_key(&stage.enclave, forged);
             for kind in [
+                StreamKind::Exec {},
                 StreamKind::Blob { request: 1, size: 1 },
                 StreamKind::Ingress {
                     port: PORT,

@@ -139,6 +139,38 @@ fn a_document_after_an_update_says_what_ran_before() {
     }
 }
 
+/// The host cannot hide a command: the one that asks is in the history that the document says.
+#[test]
+fn a_document_says_what_the_host_has_executed() {
+    let Some(product) = product() else { return };
+    let target = format!("/v1/attestation?nonce={}", Hex(&NONCE));
+    let up = Up::start(
+        &product,
+        &[pod(
+            json!({"volumes": [volume()], "containers": [asks("app", &target)]}),
+        )],
+        &[],
+    );
+    let read = |body: &str| {
+        let document = from_hex(body.trim()).expect("a document");
+        let told = proof(&up, &document, &NONCE).user_data.expect("user data");
+        Statement::parse(&told).expect("a statement")
+    };
+    let mut head = read(&said(&up, "app", "body")).history;
+    for _ in 0..2 {
+        let command = ["/guest", "attest-once", "/attest/attest.sock", &target];
+        let done = up.exec(&[&["-c", "app", "--"], &command[..]].concat());
+        assert!(done.status.success(), "{done:?}");
+        let mut label = [0; 32];
+        label[..26].copy_from_slice(b"cloister.dev/debug-exec/v1");
+        let digest = |bytes: &[u8]| ring::digest::digest(&ring::digest::SHA256, bytes);
+        let text = digest(json!(["app", command]).to_string().as_bytes());
+        let next = digest(&[&label[..], &head, text.as_ref()].concat());
+        head.copy_from_slice(next.as_ref());
+        assert_eq!(read(&String::from_utf8_lossy(&done.stdout)).history, head);
+    }
+}
+
 #[test]
 fn a_container_that_asks_too_often_is_told_so_and_others_are_served() {
     let Some(product) = product() else { return };
