@@ -330,8 +330,31 @@ mod tests {
     }
 
     #[test]
-    fn the_list_can_be_read() {
+    fn every_case_has_a_test_or_a_reason() {
+        let mut sources = String::new();
+        for place in ["init", "manifest-sync", "attest", "rootfs", "host-proxy", "tests"] {
+            read_sources(&root().join(place), &mut sources);
+        }
         let cases = cases().expect("the list of cases");
         assert!(cases.len() > 200, "{}", cases.len());
+        let without: Vec<&str> = cases
+            .iter()
+            .filter(|case| case.not_applicable.is_none())
+            .filter(|case| !sources.contains(&format!("{PREFIX}{}_", case.id.trim_start_matches("LC-"))))
+            .map(|case| case.id.as_str())
+            .collect();
+        assert_eq!(without, [""; 0]);
+    }
+
+    /// All that is Rust below a directory.
+    fn read_sources(directory: &std::path::Path, into: &mut String) {
+        for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                read_sources(&path, into);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                into.push_str(&std::fs::read_to_string(&path).expect("a source"));
+            }
+        }
     }
 }

@@ -44,8 +44,6 @@ pub(super) fn rows(product: &Product, program: &Path) -> Result<Vec<Row>> {
 struct Holdings {
     /// Bytes.
     resident: u64,
-    /// The most that it ever was, bytes.
-    peak: u64,
     descriptors: usize,
 }
 
@@ -59,7 +57,6 @@ impl Holdings {
         };
         Ok(Self {
             resident: bytes("VmRSS:")?,
-            peak: bytes("VmHWM:")?,
             descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
         })
     }
