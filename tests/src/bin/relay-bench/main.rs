@@ -9,6 +9,7 @@ mod relays;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 const HELP: &str = "\
 relay-bench relay splice|tokio|ours LISTEN TARGET    LISTEN, TARGET: a port of 127.0.0.1, or the path of a Unix socket
@@ -21,6 +22,8 @@ relay-bench idle COUNT PORT                          until its standard input en
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     let time = |text: &str| text.parse().map(Duration::from_millis);
     let answer = match words.as_slice() {
         ["relay", kind, listen, target] => return relays::run(kind, &listen.parse()?, &target.parse()?),
