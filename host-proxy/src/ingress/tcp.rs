@@ -71,8 +71,8 @@ async fn carry(
         client: Some(address),
     };
     let stream = match session {
-        Some(session) => enclave
-            .open(DATA_PORT, Some(session), kind)
+        // In a box that goes when the stream is open: an idle connection shall not cost what opening it took.
+        Some(session) => Box::pin(enclave.open(DATA_PORT, Some(session), kind))
             .await
             .map_err(|error| error.to_string()),
         None => Err("the Pod is not ready".to_owned()),

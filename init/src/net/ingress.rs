@@ -120,7 +120,7 @@ pub(super) async fn open(
 pub(super) async fn carry(target: Target, stream: Stream) {
     let (moved, result) = match target {
         Target::Connection(socket) => relay::relay(socket, stream, IDLE).await,
-        Target::Conversation(peer) => datagrams(&peer, stream, SILENCE, |_, _| ()).await,
+        Target::Conversation(peer) => Box::pin(datagrams(&peer, stream, SILENCE, |_, _| ())).await,
     };
     if let Err(error) = result {
         log::debug!(

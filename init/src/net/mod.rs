@@ -148,15 +148,24 @@ async fn carry(
     place: Place,
     streams: Rc<Streams>,
 ) {
-    let opened = timeout(HANDSHAKE, open(&mut stream, &rules, &egress, place, &streams)).await;
+    // In boxes that go when the stream is open: an idle stream shall not cost what opening it took.
+    let opened = Box::pin(timeout(
+        HANDSHAKE,
+        open(&mut stream, &rules, &egress, place, &streams),
+    ))
+    .await;
     let (purpose, framed) = match opened.unwrap_or(Err(StreamReply::Timeout)) {
         Ok(opened) => opened,
         Err(reply) => {
-            let _ = timeout(HANDSHAKE, link::write_reply(&mut stream, reply)).await;
+            let _ = Box::pin(timeout(HANDSHAKE, link::write_reply(&mut stream, reply))).await;
             return;
         }
     };
-    let accepted = timeout(HANDSHAKE, link::write_reply(&mut stream, StreamReply::Accepted)).await;
+    let accepted = Box::pin(timeout(
+        HANDSHAKE,
+        link::write_reply(&mut stream, StreamReply::Accepted),
+    ))
+    .await;
     if !matches!(accepted, Ok(Ok(()))) {
         return;
     }

@@ -57,7 +57,8 @@ pub async fn relay_and_count(
     let (client, progress) = (client.into(), Progress::new(count));
     let result = match link.into_relayed() {
         Ok(Ok(link)) => between(&client, &link, idle, BULK, &progress).await,
-        Ok(Err(link)) => framed::between(&client, link, idle, &progress).await,
+        // In a box: a task is as large as the largest of its ways, and this one is rare.
+        Ok(Err(link)) => Box::pin(framed::between(&client, link, idle, &progress)).await,
         Err(error) => Err(error),
     };
     (progress.moved(), result)
