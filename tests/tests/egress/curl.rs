@@ -62,17 +62,22 @@ fn curl_reaches_what_the_policy_allows_and_nothing_else() {
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"},
         "data": {"cert.pem": server.certificate()},
     });
-    // Keeps the Pod, and with it host-proxy, until everything has been looked at.
+    // Keeps the Pod, and with it host-proxy, until everything has been looked at. The HTTPS server serves one connection after
+    // another, so this one has a server of its own.
+    let idle = world::server(b"", false);
     let mut spec = spec;
     let stay = json!({
         "name": "stay", "image": "curl",
-        "args": ["-sS", "telnet://api.egress.example:".to_owned() + &port.to_string()],
+        "args": ["-sS", format!("telnet://stay.egress.example:{idle}")],
     });
     spec["containers"].as_array_mut().expect("a list").push(stay);
-    let rules = json!([names(
-        &["api.egress.example", "*.pattern.example", "other.egress.example"],
-        &[port]
-    )]);
+    let rules = json!([
+        names(
+            &["api.egress.example", "*.pattern.example", "other.egress.example"],
+            &[port]
+        ),
+        names(&["stay.egress.example"], &[idle]),
+    ]);
     let images = images.to_str().expect("UTF-8").to_owned();
     let mut flags = vec!["--images".to_owned(), images];
     flags.extend(world::LOCAL.map(str::to_owned));
@@ -80,6 +85,7 @@ fn curl_reaches_what_the_policy_allows_and_nothing_else() {
         &["api.egress.example", "x.pattern.example", "other.egress.example"],
         port,
     ));
+    flags.extend(world::resolve(&["stay.egress.example"], idle));
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let up = Up::start(&product, &[pod(spec), ca, policy(&rules)], &flags);
     let code = |name: &str, codes: &[i32]| {
