@@ -6,6 +6,7 @@ mod outside;
 mod bombs;
 mod serve;
 mod turn;
+mod target;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -43,6 +44,26 @@ fn main() {
         ["parent-of-orphan"] => {
             Command::new("/guest").arg("orphan").spawn().expect("a child");
         }
+        ["target", mode, port] => target::serve(mode, port.parse().expect("a port")),
+        ["spin"] => loop {
+            std::hint::spin_loop();
+        },
+        // Ends while its children live.
+        ["with-children", count, code] => {
+            for _ in 0..count.parse::<u32>().expect("a number") {
+                Command::new("/guest").args(["idle", "child"]).spawn().expect("a child");
+            }
+            std::process::exit(code.parse().expect("a code"));
+        }
+        ["close-output"] => {
+            println!("last words");
+            // SAFETY: nobody uses them any more.
+            unsafe {
+                close(1);
+                close(2);
+            }
+            forever();
+        }
         ["flood"] => flood(),
         ["both", out, error, code] => {
             println!("{out}");
@@ -62,7 +83,11 @@ fn main() {
             let number = |text: &str| text.parse().expect("a number");
             lines(number(count), number(length), number(per_second) as u64);
         }
-        ["one-line", bytes] => one_line(bytes.parse().expect("a number")),
+        ["one-line", bytes] => {
+            one_line(bytes.parse().expect("a number"));
+            forever();
+        }
+        ["one-line-and-exit", bytes] => one_line(bytes.parse().expect("a number")),
         ["count-as", name, lines] => (0..lines.parse::<u64>().expect("a number")).for_each(|line| println!("{name}={line:07}")),
         ["count", lines, burst, pause] => {
             let number = |text: &str| text.parse().expect("a number");
@@ -203,6 +228,7 @@ unsafe extern "C" {
     fn getrlimit(resource: i32, limits: *mut [u64; 2]) -> i32;
     fn setrlimit(resource: i32, limits: *const [u64; 2]) -> i32;
     fn setsid() -> i32;
+    fn close(descriptor: i32) -> i32;
     fn signal(number: i32, handler: usize) -> usize;
 }
 
@@ -483,9 +509,6 @@ fn one_line(mut bytes: usize) {
         bytes -= now;
     }
     out.flush().expect("a reader");
-    loop {
-        std::thread::sleep(Duration::from_secs(3600));
-    }
 }
 
 /// Numbered lines, `burst` at once, with pauses of so many milliseconds; then nothing more.

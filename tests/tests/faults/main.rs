@@ -7,9 +7,13 @@
 mod rules;
 
 mod bombs;
+mod busy;
 mod crowd;
 mod ends;
+mod floods;
 mod history;
 mod kills;
+mod orphans;
+mod probes;
 mod restarts;
 mod stuck;
