@@ -377,8 +377,9 @@ impl Pod {
 
     /// Whether regular containers may start (K-070, K-076, K-090).
     fn start_is_over(&self) -> bool {
+        // What is replaced in the same sync was alive when that sync began, and everything else of the sync was decided then.
         let mut regular = self.regular().iter();
-        regular.any(|container| container.live().is_some())
+        regular.any(|container| container.live().is_some() || container.is_replacement())
             || self.inits().last().is_none_or(Container::lets_next_start)
     }
 

@@ -449,7 +449,8 @@ impl<'a> Model<'a> {
             // K-076.
             let regular_live = self
                 .of_role(&[Role::Regular])
-                .any(|other| self.live(other).is_some());
+                // One that was killed to be replaced was alive when the sync began that does both.
+                .any(|other| self.live(other).is_some() || self.records[other].replace_now);
             regular_live || inits == 0 || lets_pass(inits - 1)
         };
         let free = record
