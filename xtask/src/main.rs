@@ -59,6 +59,7 @@ cargo xtask COMMAND
   test --vm [FILTER] run the end-to-end tests in emulated enclaves; prints one summary
   test --vm --modular
                      build the modular kernel and run what concerns it: that the security module works all the same
+  test --histories   compare the supervisor with its model over 100,000 random histories, optimised; the seed is printed
   conformance [--local]
                      run the tests of Kubernetes' conformance cases, print what came of each, and write it to
                      docs/conformance.md; --local leaves out those that need a virtual machine, and writes nothing
