@@ -28,7 +28,14 @@ pub(crate) fn call(host: &str, port: u16, text: &str) {
     };
     match talk() {
         Ok(answer) => println!("{host}: answer {answer}"),
-        Err(error) => println!("{host}: error {:?} at once {}", error.kind(), begun.elapsed() < Duration::from_secs(3)),
+        Err(error) => {
+            // A reset shows in whichever call comes after it.
+            let kind = match error.kind() {
+                ErrorKind::BrokenPipe | ErrorKind::NotConnected => ErrorKind::ConnectionReset,
+                kind => kind,
+            };
+            println!("{host}: error {kind:?} at once {}", begun.elapsed() < Duration::from_secs(3));
+        }
     }
 }
 
