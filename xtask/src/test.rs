@@ -34,6 +34,8 @@ const IN_A_MACHINE: [&str; 7] = [
     "ingress",
     "machine",
 ];
+/// Of these, tests of what is outside of the enclave, or of more than an emulated processor does in minutes.
+const ON_THIS_MACHINE: [&str; 3] = ["grpc::", "hostile_names::", "network::"];
 /// Tests of the kernel that has the security module's driver as a module. Building it takes as long as building the
 /// other one, so they have a run of their own.
 const MODULAR: &str = "modular::";
@@ -108,6 +110,7 @@ fn in_machines(filter: &[String]) -> Result<ExitCode> {
     }
     cargo
         .args(["--", "--skip", MODULAR])
+        .args(ON_THIS_MACHINE.iter().flat_map(|name| ["--skip", name]))
         .args(FOR_MACHINES)
         .args(filter)
         .envs(others());

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::{Up, pod, product, wait_for};
 
-use crate::{names, outer, policy, world};
+use crate::{names, policy, world};
 
 /// A method that turns its message around, and one that streams.
 const SERVER: &str = r#"
@@ -49,9 +49,6 @@ fn python(text: &str, arguments: &[&str], ports: &Value) -> [Value; 2] {
 #[test]
 fn a_grpc_client_reaches_its_server_by_name() {
     let Some(product) = product() else { return };
-    if !outer::is_local(&product) {
-        return;
-    }
     let Some(images) = std::env::var_os("CLOISTER_GRPC") else {
         println!("SKIPPED: there is no image with gRPC: it needs mmdebstrap and the Debian archive");
         return;

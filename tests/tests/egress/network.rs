@@ -13,7 +13,7 @@ use crate::{metric, policy};
 #[test]
 fn a_network_is_reached_by_address_and_carries_every_byte() {
     let Some(product) = product() else { return };
-    if !outer::is_local(&product) || !outer::enter() {
+    if !outer::enter() {
         return;
     }
     let listener = TcpListener::bind((ADDRESS, 0)).expect("a port");

@@ -7,20 +7,9 @@ use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use tests::{Backend, Product};
 
 /// An address of the other side, in a network that a bundle can name.
 pub(crate) const ADDRESS: &str = "10.20.0.7";
-
-/// Whether the enclaves of the test are here. What is under test is host-proxy, or needs more of a processor than an emulated
-/// one has.
-pub(crate) fn is_local(product: &Product) -> bool {
-    let local = product.backend == Backend::Local;
-    if !local {
-        println!("SKIPPED: it runs on the local back-end only: an emulated machine would take minutes");
-    }
-    local
-}
 
 /// Moves this thread, and everything that it starts from now on, into a network and a mount namespace of its own, with
 /// loopback and [`ADDRESS`]. `false`, after saying so, where that cannot be.
