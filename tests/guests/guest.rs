@@ -55,15 +55,6 @@ fn main() {
             }
             std::process::exit(code.parse().expect("a code"));
         }
-        ["close-output"] => {
-            println!("last words");
-            // SAFETY: nobody uses them any more.
-            unsafe {
-                close(1);
-                close(2);
-            }
-            forever();
-        }
         ["flood"] => flood(),
         ["both", out, error, code] => {
             println!("{out}");
@@ -87,7 +78,6 @@ fn main() {
             one_line(bytes.parse().expect("a number"));
             forever();
         }
-        ["one-line-and-exit", bytes] => one_line(bytes.parse().expect("a number")),
         ["count-as", name, lines] => (0..lines.parse::<u64>().expect("a number")).for_each(|line| println!("{name}={line:07}")),
         ["count", lines, burst, pause] => {
             let number = |text: &str| text.parse().expect("a number");
@@ -228,7 +218,6 @@ unsafe extern "C" {
     fn getrlimit(resource: i32, limits: *mut [u64; 2]) -> i32;
     fn setrlimit(resource: i32, limits: *const [u64; 2]) -> i32;
     fn setsid() -> i32;
-    fn close(descriptor: i32) -> i32;
     fn signal(number: i32, handler: usize) -> usize;
 }
 

@@ -10,7 +10,6 @@ mod bombs;
 mod busy;
 mod crowd;
 mod ends;
-mod floods;
 mod history;
 mod kills;
 mod orphans;

@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 use std::os::fd::AsRawFd as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use manifest_sync::config::{CONTROL_PORT, DATA_PORT};
 use manifest_sync::link::StreamReply;
@@ -21,13 +22,17 @@ const DESCRIPTORS: usize = 150;
 /// Memory that PID 1 may take on top, bytes.
 const MEMORY: u64 = 4 << 20;
 
-/// How many connections this process can hold; getrlimit(2).
-fn as_many_as_possible() -> u64 {
+/// One test at a time holds so many: the limit is this process's.
+static HOLDING: Mutex<()> = Mutex::new(());
+
+/// How many connections this process can hold (getrlimit(2)), as long as the guard lives.
+fn as_many_as_possible() -> (u64, MutexGuard<'static, ()>) {
+    let guard = HOLDING.lock().unwrap_or_else(PoisonError::into_inner);
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the hard limit");
     let many = CONNECTIONS.min(hard.saturating_sub(500));
     println!("{many} connections at once");
-    many
+    (many, guard)
 }
 
 /// With all of these held, the honest host loses its connection, comes back, and reaches the Pod.
@@ -47,7 +52,8 @@ fn the_honest_host_gets_in(stage: &Stage, held: Vec<Wire>, descriptors: usize) {
 fn ten_thousand_control_connections_without_a_header() {
     against_a_fresh_one(|stage| {
         let descriptors = stage.enclave.descriptors();
-        let held = (0..as_many_as_possible()).map(|_| stage.enclave.dial(CONTROL_PORT));
+        let (many, _guard) = as_many_as_possible();
+        let held = (0..many).map(|_| stage.enclave.dial(CONTROL_PORT));
         the_honest_host_gets_in(stage, held.collect(), descriptors);
     });
 }
@@ -57,7 +63,8 @@ fn ten_thousand_controllers_without_a_hello() {
     against_a_fresh_one(|stage| {
         let descriptors = stage.enclave.descriptors();
         let before = stage.honest().ping().resident_bytes;
-        let held = (0..as_many_as_possible()).map(|_| {
+        let (many, _guard) = as_many_as_possible();
+        let held = (0..many).map(|_| {
             let mut wire = stage.enclave.control();
             wire.send(b"\0\0\x10\0{");
             wire
@@ -72,7 +79,8 @@ fn ten_thousand_controllers_without_a_hello() {
 fn ten_thousand_streams_without_a_header() {
     against_a_fresh_one(|stage| {
         let descriptors = stage.enclave.descriptors();
-        let held = (0..as_many_as_possible()).map(|_| stage.enclave.dial(DATA_PORT));
+        let (many, _guard) = as_many_as_possible();
+        let held = (0..many).map(|_| stage.enclave.dial(DATA_PORT));
         let held: Vec<_> = held.collect();
         assert_eq!(echoes(&stage.enclave, stage.key()), Ok(()));
         the_honest_host_gets_in(stage, held, descriptors);
