@@ -74,10 +74,7 @@ fn main() {
             let number = |text: &str| text.parse().expect("a number");
             lines(number(count), number(length), number(per_second) as u64);
         }
-        ["one-line", bytes] => {
-            one_line(bytes.parse().expect("a number"));
-            forever();
-        }
+        ["one-line", bytes] => one_line(bytes.parse().expect("a number")),
         ["count-as", name, lines] => (0..lines.parse::<u64>().expect("a number")).for_each(|line| println!("{name}={line:07}")),
         ["count", lines, burst, pause] => {
             let number = |text: &str| text.parse().expect("a number");
@@ -498,6 +495,9 @@ fn one_line(mut bytes: usize) {
         bytes -= now;
     }
     out.flush().expect("a reader");
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
 }
 
 /// Numbered lines, `burst` at once, with pauses of so many milliseconds; then nothing more.
