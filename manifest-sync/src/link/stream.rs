@@ -139,15 +139,17 @@ impl Stream {
         self
     }
 
-    /// The socket, for a relay that moves bytes without looking at them; the stream itself when it is framed.
-    pub(crate) fn into_relayed(self) -> io::Result<Result<Relayed, Self>> {
-        if self.framing.is_some() {
-            return Ok(Err(self));
+    /// Whether the ends are said in the stream.
+    pub(crate) fn is_framed(&self) -> bool {
+        self.framing.is_some()
+    }
+
+    /// The socket of a stream that is not framed, for a relay that moves bytes without looking at them.
+    pub(crate) fn into_relayed(self) -> io::Result<Relayed> {
+        match self.socket {
+            Socket::Unix(socket) => Ok(Relayed::unix(socket, self.max_write, self.has_half_close)),
+            Socket::Vsock(socket) => Relayed::other(socket.into(), self.max_write),
         }
-        Ok(Ok(match self.socket {
-            Socket::Unix(socket) => Relayed::unix(socket, self.max_write),
-            Socket::Vsock(socket) => Relayed::other(socket.into(), self.max_write)?,
-        }))
     }
 
     /// The descriptor itself, to be passed to another process. It is non-blocking.

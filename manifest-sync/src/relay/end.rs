@@ -28,6 +28,7 @@ pub(super) trait End {
 pub struct Socket {
     kind: Kind,
     max_write: usize,
+    has_half_close: bool,
 }
 
 #[derive(Debug)]
@@ -37,11 +38,13 @@ enum Kind {
 }
 
 impl Socket {
-    /// A Unix socket into which at most `max_write` bytes may be written at once.
-    pub(crate) fn unix(socket: UnixStream, max_write: usize) -> Self {
+    /// A Unix socket into which at most `max_write` bytes may be written at once. Where it loses the answer to a half-close,
+    /// the end of what was written is held back until the connection is closed.
+    pub(crate) fn unix(socket: UnixStream, max_write: usize, has_half_close: bool) -> Self {
         Self {
             kind: Kind::Unix(socket),
             max_write,
+            has_half_close,
         }
     }
 
@@ -49,11 +52,14 @@ impl Socket {
     pub(crate) fn other(socket: OwnedFd, max_write: usize) -> io::Result<Self> {
         // tokio watches no unknown descriptor without `unsafe`. What the relay asks of a Unix socket, readiness, every
         // stream socket has.
-        Ok(Self::unix(UnixStream::from_std(socket.into())?, max_write))
+        Ok(Self::unix(UnixStream::from_std(socket.into())?, max_write, true))
     }
 
     /// The peer sees the end of what was written; it can still answer.
     pub(super) fn end_of_writing(&self) -> io::Result<()> {
+        if !self.has_half_close {
+            return Ok(());
+        }
         match shutdown(self.as_fd().as_raw_fd(), Shutdown::Write) {
             // The peer is gone already: there is nobody left to tell.
             Ok(()) | Err(nix::errno::Errno::ENOTCONN) => Ok(()),
@@ -81,13 +87,14 @@ impl From<TcpStream> for Socket {
         Self {
             kind: Kind::Tcp(socket),
             max_write: usize::MAX,
+            has_half_close: true,
         }
     }
 }
 
 impl From<UnixStream> for Socket {
     fn from(socket: UnixStream) -> Self {
-        Self::unix(socket, usize::MAX)
+        Self::unix(socket, usize::MAX, true)
     }
 }
 

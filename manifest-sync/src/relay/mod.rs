@@ -55,11 +55,14 @@ pub async fn relay_and_count(
     count: impl Fn(Direction, u64),
 ) -> (Moved, io::Result<()>) {
     let (client, progress) = (client.into(), Progress::new(count));
-    let result = match link.into_relayed() {
-        Ok(Ok(link)) => between(&client, &link, idle, BULK, &progress).await,
+    let result = if link.is_framed() {
         // In a box: a task is as large as the largest of its ways, and this one is rare.
-        Ok(Err(link)) => Box::pin(framed::between(&client, link, idle, &progress)).await,
-        Err(error) => Err(error),
+        Box::pin(framed::between(&client, link, idle, &progress)).await
+    } else {
+        match link.into_relayed() {
+            Ok(link) => between(&client, &link, idle, BULK, &progress).await,
+            Err(error) => Err(error),
+        }
     };
     (progress.moved(), result)
 }

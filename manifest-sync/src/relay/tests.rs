@@ -166,6 +166,33 @@ proptest! {
     }
 }
 
+/// As the connections to the secret service are.
+#[test]
+fn a_link_without_half_close_that_is_not_framed_keeps_the_answer() {
+    run(async {
+        let ((mut client, near), (far, mut server)) = (tcp().await, unix());
+        let server = async {
+            let mut request = [0; 4];
+            server.read_exact(&mut request).await.expect("request");
+            let more = tokio::time::timeout(Duration::from_millis(50), server.read(&mut request)).await;
+            assert!(more.is_err(), "the half-close went through: {more:?}");
+            server.write_all(b"answer").await.expect("open");
+            drop(server);
+        };
+        let client = async {
+            client.write_all(b"ask?").await.expect("open");
+            client.shutdown().await.expect("open");
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.expect("open");
+            answer
+        };
+        let relay = relay(near, Stream::hybrid(far), IDLE);
+        let ((_, result), (), answer) = tokio::join!(relay, server, client);
+        result.expect("clean end");
+        assert_eq!(answer, "answer");
+    });
+}
+
 /// Two relays with a link between them that would lose the answer.
 #[test]
 fn half_closes_pass_through_a_link_that_has_none() {
