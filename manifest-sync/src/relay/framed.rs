@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::pin::pin;
 use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, recv};
@@ -52,7 +53,7 @@ pub(super) async fn between(
             .await?;
         }
     };
-    let result = both(outward, inward, idle, progress).await;
+    let result = both(pin!(outward), pin!(inward), idle, progress).await;
     if result.is_err() {
         client.reset_on_close();
     }

@@ -12,7 +12,7 @@ mod pump;
 
 use std::cell::Cell;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -43,8 +43,12 @@ pub enum Direction {
 }
 
 /// Relays until both directions have ended, one has failed, or nothing moved for `idle`. The counts hold in every case.
-pub async fn relay(client: impl Into<Socket>, link: Stream, idle: Duration) -> (Moved, io::Result<()>) {
-    relay_and_count(client, link, idle, |_, _| ()).await
+pub fn relay(
+    client: impl Into<Socket>,
+    link: Stream,
+    idle: Duration,
+) -> impl Future<Output = (Moved, io::Result<()>)> {
+    relay_and_count(client, link, idle, |_, _| ())
 }
 
 /// [`relay`]; `count` hears of every piece that was written, in bytes.
@@ -88,7 +92,7 @@ async fn between(
         .await?;
         client.end_of_writing().map_err(Failed::Sink)
     };
-    let result = both(outward, inward, idle, progress).await;
+    let result = both(pin!(outward), pin!(inward), idle, progress).await;
     if result.is_err() {
         client.reset_on_close();
         link.reset_on_close();
@@ -132,14 +136,14 @@ impl<F: Fn(Direction, u64)> Progress<F> {
     }
 }
 
-/// Lets both directions run until both have ended, or one of them ends the connection.
+/// Lets both directions run until both have ended, or one of them ends the connection. They come pinned: a future that is
+/// given away and pinned then takes its place in the task twice, and most connections wait here.
 async fn both(
-    outward: impl Future<Output = Result<(), Failed>>,
-    inward: impl Future<Output = Result<(), Failed>>,
+    mut outward: Pin<&mut impl Future<Output = Result<(), Failed>>>,
+    mut inward: Pin<&mut impl Future<Output = Result<(), Failed>>>,
     mut limit: Duration,
     progress: &Progress<impl Fn(Direction, u64)>,
 ) -> io::Result<()> {
-    let (mut outward, mut inward) = (pin!(outward), pin!(inward));
     let (mut outward_ended, mut inward_ended) = (None, None);
     loop {
         tokio::select! {

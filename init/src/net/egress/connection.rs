@@ -32,12 +32,13 @@ pub(super) enum Failure {
     Silent,
 }
 
-/// Carries a connection to `target`.
+/// Carries a connection to `target`. What comes before the relay has boxes of its own: a task is as large as the largest
+/// state that it ever has, and the relay is where connections stay.
 pub(super) async fn carry(egress: &Egress, client: TcpStream, who: Client, target: &EgressTarget) {
-    match open(egress, target).await {
+    match Box::pin(open(egress, target)).await {
         Ok(stream) => converse(egress, client, who, target, stream, Vec::new()).await,
         Err(failure) => {
-            tell(egress, who, target, &failure).await;
+            Box::pin(tell(egress, who, target, &failure)).await;
             reset(&client);
         }
     }
@@ -89,12 +90,12 @@ pub(super) async fn converse(
 ) {
     let _ = client.set_nodelay(true);
     if let EgressHost::Name(name) = &target.host {
-        match begin(&mut client, &mut stream, name, first).await {
+        match Box::pin(begin(&mut client, &mut stream, name, first)).await {
             Ok(Verdict::Fits) => {}
             Ok(Verdict::Foreign(server_name)) => {
                 let kind = DeniedKind::ServerName { name: server_name };
                 let destination = target.to_string();
-                egress.denials.tell(egress.now(), kind, &destination, who).await;
+                Box::pin(egress.denials.tell(egress.now(), kind, &destination, who)).await;
                 return reset(&client);
             }
             Err(_) => return reset(&client),

@@ -66,10 +66,10 @@ fn take(egress: &Rc<Egress>, client: TcpStream) {
             None => {
                 let destination = SocketAddr::new(who.ours.ip().to_canonical(), who.ours.port());
                 let destination = destination.to_string();
-                egress
+                let told = egress
                     .denials
-                    .tell(egress.now(), DeniedKind::Connection, &destination, who)
-                    .await;
+                    .tell(egress.now(), DeniedKind::Connection, &destination, who);
+                Box::pin(told).await;
                 reset(&client);
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manifest_sync::egress::{PROXY_PORT, RESOLVER, is_name, normalize};
-use manifest_sync::link::{EgressHost, EgressReply};
+use manifest_sync::link::{EgressHost, EgressReply, EgressTarget, Stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -63,25 +63,66 @@ enum Request {
     Malformed,
 }
 
-async fn serve(egress: &Egress, mut client: TcpStream) {
+async fn serve(egress: &Egress, client: TcpStream) {
     let Ok(who) = Client::of(&client) else { return };
-    let Ok(Ok((head, rest))) = timeout(HEAD, read_head(&mut client)).await else {
-        return refuse(
+    // In a box, which is gone when the connection goes on.
+    if let Some(established) = Box::pin(establish(egress, client, who)).await {
+        let Established {
             client,
-            "400 Bad Request",
-            "no request came, or one that is too long",
-        )
-        .await;
+            target,
+            stream,
+            rest,
+        } = established;
+        connection::converse(egress, client, who, &target, stream, rest).await;
+    }
+}
+
+/// A connection that its client was told of.
+struct Established {
+    client: TcpStream,
+    target: EgressTarget,
+    stream: Stream,
+    /// What the client has sent behind its request.
+    rest: Vec<u8>,
+}
+
+/// Answers a request; `None`: with a refusal, or to nobody.
+async fn establish(egress: &Egress, mut client: TcpStream, who: Client) -> Option<Established> {
+    match answer(egress, &mut client, who).await {
+        Ok((target, stream, rest)) => {
+            let established = b"HTTP/1.1 200 Connection established\r\n\r\n";
+            client.write_all(established).await.ok()?;
+            Some(Established {
+                client,
+                target,
+                stream,
+                rest,
+            })
+        }
+        Err((status, words)) => {
+            refuse(client, status, &words).await;
+            None
+        }
+    }
+}
+
+/// The way to what a request asks for, and what came behind the request; or the status and the words of the refusal.
+async fn answer(
+    egress: &Egress,
+    client: &mut TcpStream,
+    who: Client,
+) -> Result<(EgressTarget, Stream, Vec<u8>), (&'static str, String)> {
+    let refusal = |status, words: &str| Err((status, words.to_owned()));
+    let Ok(Ok((head, rest))) = timeout(HEAD, read_head(client)).await else {
+        return refusal("400 Bad Request", "no request came, or one that is too long");
     };
     let (host, port) = match parse(&head) {
         Request::Connect(host, port) => (host, port),
         Request::Other => {
             let words = "this proxy takes CONNECT only; plain HTTP needs no proxy here";
-            return refuse(client, "405 Method Not Allowed\r\nAllow: CONNECT", words).await;
+            return refusal("405 Method Not Allowed\r\nAllow: CONNECT", words);
         }
-        Request::Malformed => {
-            return refuse(client, "400 Bad Request", "this is no CONNECT to HOST:PORT").await;
-        }
+        Request::Malformed => return refusal("400 Bad Request", "this is no CONNECT to HOST:PORT"),
     };
     let shown = format!("{host}:{port}");
     let Some(target) = egress.allowed(host, port) else {
@@ -89,32 +130,22 @@ async fn serve(egress: &Egress, mut client: TcpStream) {
             .denials
             .tell(egress.now(), DeniedKind::Connection, &shown, who)
             .await;
-        return refuse(
-            client,
-            "403 Forbidden",
-            "spec.egress of the EnclavePolicy does not allow it",
-        )
-        .await;
+        let words = "spec.egress of the EnclavePolicy does not allow it";
+        return refusal("403 Forbidden", words);
     };
     match connection::open(egress, &target).await {
-        Ok(stream) => {
-            let established = b"HTTP/1.1 200 Connection established\r\n\r\n";
-            if client.write_all(established).await.is_ok() {
-                connection::converse(egress, client, who, &target, stream, rest).await;
-            }
-        }
+        Ok(stream) => Ok((target, stream, rest)),
         Err(failure) => {
             connection::tell(egress, who, &target, &failure).await;
-            let (status, words) = match &failure {
+            match &failure {
                 Failure::Host(EgressReply::NotAllowed | EgressReply::Forbidden) => {
-                    ("403 Forbidden", "host-proxy does not allow it".to_owned())
+                    refusal("403 Forbidden", "host-proxy does not allow it")
                 }
                 Failure::Host(EgressReply::Timeout) | Failure::Silent => {
-                    ("504 Gateway Timeout", "no answer in time".to_owned())
+                    refusal("504 Gateway Timeout", "no answer in time")
                 }
-                Failure::Host(reply) => ("502 Bad Gateway", reply.to_string()),
-            };
-            refuse(client, status, &words).await;
+                Failure::Host(reply) => Err(("502 Bad Gateway", reply.to_string())),
+            }
         }
     }
 }
