@@ -37,33 +37,50 @@ struct Run {
 }
 
 impl Gaps {
-    /// The record with this sequence is dropped by its ring.
-    pub(super) fn note(&mut self, sequence: u64, ring: RingId) {
-        if sequence <= self.floor {
-            return;
+    /// The records from `first` to `last` are dropped by their ring.
+    pub(super) fn note(&mut self, first: u64, last: u64, ring: RingId) {
+        let mut first = first.max(self.floor + 1);
+        // Readers stood at some of these, in no order: a takeover begins further back.
+        while let Some(end) = (first <= last).then(|| self.next_boundary(first, last)) {
+            self.note_between_boundaries(first, end, ring);
+            first = end + 1;
         }
+    }
+
+    /// The first boundary in this run, or its end.
+    fn next_boundary(&self, first: u64, last: u64) -> u64 {
+        let inside = |at: &&u64| (first..last).contains(*at);
+        self.boundaries
+            .iter()
+            .filter(inside)
+            .min()
+            .copied()
+            .unwrap_or(last)
+    }
+
+    fn note_between_boundaries(&mut self, first: u64, last: u64, ring: RingId) {
         let mut run = Run {
-            last: sequence,
+            last,
             counts: vec![Missing {
                 ring: Some(ring),
-                records: 1,
+                records: last - first + 1,
             }],
         };
-        if !self.boundaries.contains(&sequence)
-            && let Some(next) = self.runs.remove(&(sequence + 1))
+        if !self.boundaries.contains(&last)
+            && let Some(next) = self.runs.remove(&(last + 1))
         {
             run.last = next.last;
             run.add(next.counts);
         }
-        if !self.boundaries.contains(&(sequence - 1))
-            && let Some((_, before)) = self.runs.range_mut(..sequence).next_back()
-            && before.last == sequence - 1
+        if !self.boundaries.contains(&(first - 1))
+            && let Some((_, before)) = self.runs.range_mut(..first).next_back()
+            && before.last == first - 1
         {
             before.last = run.last;
             before.add(run.counts);
             return;
         }
-        self.runs.insert(sequence, run);
+        self.runs.insert(first, run);
     }
 
     /// A reader has been given everything up to here.
@@ -152,7 +169,7 @@ mod tests {
     fn runs_are_joined_and_counted_by_ring() {
         let mut gaps = Gaps::default();
         for (sequence, ring) in [(1, 0), (3, 1), (2, 0), (6, 1)] {
-            gaps.note(sequence, ring);
+            gaps.note(sequence, sequence, ring);
         }
         assert_eq!(gaps.runs.len(), 2);
         assert_eq!(gaps.between(1, 3), [missing(0, 2), missing(1, 1)]);
@@ -166,7 +183,7 @@ mod tests {
         let mut gaps = Gaps::default();
         gaps.given(4);
         for (sequence, ring) in [(1, 0), (2, 1), (3, 0), (4, 1), (5, 0), (6, 1), (7, 1)] {
-            gaps.note(sequence, ring);
+            gaps.note(sequence, sequence, ring);
         }
         assert_eq!(gaps.between(5, 7), [missing(0, 1), missing(1, 2)]);
         for sequence in 10..10 + BOUNDARIES as u64 {
@@ -183,7 +200,7 @@ mod tests {
         #[test]
         fn every_missing_record_is_counted_once_and_named_when_the_reader_stood_still(
             owners in prop::collection::vec(0usize..3, 1..60),
-            turns in prop::collection::vec(0usize..4, 1..80),
+            turns in prop::collection::vec((0usize..4, 1usize..5), 1..80),
         ) {
             let mut gaps = Gaps::default();
             let mut rings: Vec<VecDeque<u64>> = vec![VecDeque::new(); 3];
@@ -193,11 +210,16 @@ mod tests {
             let total = owners.len() as u64;
             let stood = total / 2;
             gaps.given(stood);
-            for turn in turns {
+            for (turn, most) in turns {
                 // 3 is somebody else's turn.
-                if let Some(sequence) = rings.get_mut(turn).and_then(VecDeque::pop_front) {
-                    gaps.note(sequence, turn);
+                let Some(ring) = rings.get_mut(turn) else { continue };
+                let Some(first) = ring.pop_front() else { continue };
+                let mut last = first;
+                while last - first + 1 < most as u64 && ring.front() == Some(&(last + 1)) {
+                    last += 1;
+                    ring.pop_front();
                 }
+                gaps.note(first, last, turn);
             }
             let kept: Vec<u64> = rings.iter().flatten().copied().collect();
             let mut told = [0; 3];

@@ -30,11 +30,14 @@ struct Piece {
     first: u64,
 }
 
-/// A record that made room.
+/// Records that made room: they follow one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gone {
-    pub(super) sequence: u64,
-    /// Of its text.
+    /// Sequence of the first.
+    pub(super) first: u64,
+    /// Sequence of the last.
+    pub(super) last: u64,
+    /// Of their text.
     pub(super) bytes: usize,
 }
 
@@ -76,23 +79,31 @@ impl Ring {
         self.last = record.sequence;
     }
 
-    /// Takes the oldest record away when there is more than `limit`; the newest record stays, whatever its size.
-    pub(super) fn shrink(&mut self, limit: usize) -> Option<Gone> {
-        if self.bytes <= limit {
-            return None;
-        }
+    /// Takes the oldest records away while there is more than `limit`; the newest record stays, whatever its size. They come
+    /// in runs of at most `most`, none of which goes across `border`.
+    pub(super) fn shrink(&mut self, limit: usize, most: u64, border: u64) -> Option<Gone> {
         let only = self.pieces.len() == 1;
         let piece = self.pieces.front_mut()?;
-        let (record, length) = log_record::records(piece.bytes.get(piece.start..)?).next()?;
-        if only && piece.start + length == piece.bytes.len() {
-            return None;
+        let mut gone: Option<Gone> = None;
+        while self.bytes > limit
+            && let Some(head) = log_record::head(piece.bytes.get(piece.start..)?)
+            && !(only && piece.start + head.length == piece.bytes.len())
+        {
+            let run = gone.get_or_insert(Gone {
+                first: head.sequence,
+                last: head.sequence.saturating_sub(1),
+                bytes: 0,
+            });
+            let is_begun = run.last >= run.first;
+            let is_full = head.sequence - run.first >= most || run.last == border;
+            if is_begun && (is_full || run.last + 1 != head.sequence) {
+                break;
+            }
+            run.last = head.sequence;
+            run.bytes += head.text;
+            piece.start += head.length;
+            self.bytes -= head.length;
         }
-        let gone = Gone {
-            sequence: record.sequence,
-            bytes: record.bytes.len(),
-        };
-        piece.start += length;
-        self.bytes -= length;
         if piece.start == piece.bytes.len()
             && let Some(piece) = self.pieces.pop_front()
             // A record that was larger than a piece would keep its room for ever.
@@ -101,7 +112,7 @@ impl Ring {
             self.spare = piece.bytes;
             self.spare.clear();
         }
-        Some(gone)
+        gone
     }
 
     /// Where the records after sequence `after` begin.
@@ -195,8 +206,8 @@ impl Cursor<'_> {
         self.next = None;
         while let Some(piece) = self.ring.pieces.get(self.piece) {
             let rest = piece.bytes.get(self.at..).unwrap_or_default();
-            if let Some((record, length)) = log_record::records(rest).next() {
-                self.next = Some((record.sequence, length));
+            if let Some(head) = log_record::head(rest) {
+                self.next = Some((head.sequence, head.length));
                 return;
             }
             self.piece += 1;

@@ -277,14 +277,24 @@ impl LogStore {
         let Some(lane) = self.lanes.get_mut(id) else {
             return;
         };
-        while let Some(gone) = lane.ring.shrink(self.ring_bytes) {
+        if lane.ring.bytes() <= self.ring_bytes {
+            return;
+        }
+        // A full ring makes room for many, instead of for each that comes.
+        let limit = self.ring_bytes - self.ring_bytes / 64;
+        let most = match lane.fate {
+            // A batch is many records.
+            Fate::Sealed(_) => 1,
+            Fate::Clear | Fate::Withheld => u64::MAX,
+        };
+        while let Some(gone) = lane.ring.shrink(limit, most, self.given) {
             // What somebody has read only makes room.
-            let was_given = gone.sequence <= self.given;
+            let was_given = gone.last <= self.given;
             let (records, bytes) = match &mut lane.fate {
-                Fate::Sealed(sealed) => sealed.gone(gone.sequence, was_given),
-                _ => (1, gone.bytes as u64),
+                Fate::Sealed(sealed) => sealed.gone(gone.first, was_given),
+                _ => (gone.last - gone.first + 1, gone.bytes as u64),
             };
-            self.gaps.note(gone.sequence, id);
+            self.gaps.note(gone.first, gone.last, id);
             if was_given {
                 continue;
             }
