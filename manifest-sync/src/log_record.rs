@@ -20,6 +20,8 @@ pub use bytes::{Bytes, BytesMut};
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 /// Bytes of a record beside its name and its text.
 pub const RECORD_HEAD_BYTES: usize = 4 + 1 + 8 + 8 + 4 + 1 + 2;
+/// Bytes of a gap's entry beside the name.
+const DROPPED_HEAD_BYTES: usize = 4 + 1 + 8 + 8;
 
 const PARTIAL: u8 = 1;
 const KIND_STDOUT: u8 = 0;
@@ -162,13 +164,23 @@ impl Entry {
         }
     }
 
+    /// Bytes that [`Entry::encode`] appends.
+    pub fn encoded_len(&self) -> usize {
+        match self {
+            Self::Record(record) => record.as_ref().encoded_len(),
+            Self::Dropped(dropped) => {
+                DROPPED_HEAD_BYTES + dropped.container.as_ref().map_or(0, |name| name.len())
+            }
+        }
+    }
+
     /// Appends the entry to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Record(record) => record.as_ref().encode(out),
             Self::Dropped(dropped) => {
                 let name = dropped.container.as_deref().unwrap_or_default();
-                out.extend_from_slice(&length(17 + name.len()).to_be_bytes());
+                out.extend_from_slice(&length(self.encoded_len() - 4).to_be_bytes());
                 out.push(KIND_DROPPED);
                 out.extend_from_slice(&dropped.first.to_be_bytes());
                 out.extend_from_slice(&dropped.records.to_be_bytes());
@@ -508,6 +520,7 @@ mod tests {
             for entry in &entries {
                 entry.encode(&mut bytes);
             }
+            prop_assert_eq!(bytes.len(), entries.iter().map(Entry::encoded_len).sum::<usize>());
             let mut decoder = Decoder::new();
             let mut decoded = Vec::new();
             for piece in bytes.chunks(chunk) {

@@ -26,6 +26,8 @@ const LAST_RECORDS: Duration = Duration::from_secs(4);
 const REPORT: Duration = Duration::from_secs(5);
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 128 << 10;
+/// Bytes of a record with a short line.
+const LINE_BYTES: usize = 128;
 /// What a sealed batch begins with, as text; base64 follows.
 pub(crate) const SEALED_MARK: &str = "cloister-sealed-v1:";
 
@@ -120,7 +122,7 @@ impl Follower {
             if read == 0 {
                 return Ok(());
             }
-            let mut entries = Vec::new();
+            let mut entries = Vec::with_capacity(read / LINE_BYTES + 1);
             while let Some(entry) = decoder.next_entry().map_err(std::io::Error::other)? {
                 entries.push(checker.checked(entry));
             }

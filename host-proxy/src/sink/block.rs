@@ -6,7 +6,7 @@
 //! ```
 //! All integers are big-endian; the checksum covers the header before it and the payload.
 
-use manifest_sync::log_record::{Bytes, Decoder, Dropped, Entry, MAX_RECORD_BYTES};
+use manifest_sync::log_record::{Bytes, Decoder, Dropped, Entry, MAX_RECORD_BYTES, RECORD_HEAD_BYTES};
 
 use super::item::{Item, span};
 
@@ -66,12 +66,14 @@ pub(super) fn is_intact(header: &Header, block: &[u8]) -> bool {
 }
 
 /// The entries of an intact block at their places; `None`: it is no block after all.
-pub(super) fn items(header: &Header, block: Vec<u8>) -> Option<Vec<Item>> {
-    if !is_intact(header, &block) {
+pub(super) fn items(header: &Header, block: &Bytes) -> Option<Vec<Item>> {
+    if !is_intact(header, block) {
         return None;
     }
-    let mut decoder = Decoder::whole(Bytes::from(block).slice(HEADER_BYTES..));
-    let mut items = Vec::new();
+    let mut decoder = Decoder::whole(block.slice(HEADER_BYTES..));
+    // A gap takes as many places as it likes.
+    let places = usize::try_from(header.places).unwrap_or(usize::MAX);
+    let mut items = Vec::with_capacity(places.min(header.payload / RECORD_HEAD_BYTES));
     let mut place = header.first;
     while let Some(entry) = decoder.next_entry().ok()? {
         let item = Item::new(place, entry);
@@ -82,11 +84,19 @@ pub(super) fn items(header: &Header, block: Vec<u8>) -> Option<Vec<Item>> {
 }
 
 /// Blocks of `entries`, the first at place `first`, each with the places that it takes.
-pub(super) fn encode(mut first: u64, entries: &[Entry]) -> Vec<(Vec<u8>, u64)> {
+pub(super) fn encode(mut first: u64, entries: &[Entry]) -> Vec<(Bytes, u64)> {
+    // A spool in memory keeps what is allocated here, so that is no more than what is written.
+    let mut rest: usize = entries.iter().map(Entry::encoded_len).sum();
+    let empty = |rest: usize| {
+        let mut block = Vec::with_capacity(HEADER_BYTES + rest.min(MAX_PAYLOAD_BYTES));
+        block.resize(HEADER_BYTES, 0);
+        block
+    };
     let mut blocks = Vec::new();
-    let mut block = vec![0; HEADER_BYTES];
+    let mut block = empty(rest);
     let mut places = 0;
     for entry in entries {
+        rest -= entry.encoded_len();
         match entry {
             // A gap that was cut down to what is believed is written as it is counted.
             Entry::Dropped(dropped) => Entry::Dropped(Dropped {
@@ -100,13 +110,14 @@ pub(super) fn encode(mut first: u64, entries: &[Entry]) -> Vec<(Vec<u8>, u64)> {
         if block.len() >= HEADER_BYTES + PAYLOAD_BYTES {
             finish(&mut block, first, places);
             first = first.saturating_add(places);
-            blocks.push((std::mem::replace(&mut block, vec![0; HEADER_BYTES]), places));
+            let full = std::mem::replace(&mut block, empty(rest));
+            blocks.push((full.into(), places));
             places = 0;
         }
     }
     if places > 0 {
         finish(&mut block, first, places);
-        blocks.push((block, places));
+        blocks.push((block.into(), places));
     }
     blocks
 }

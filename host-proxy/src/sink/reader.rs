@@ -73,7 +73,7 @@ impl Reader {
                     block = spot
                         .body
                         .block(at - block_bytes(&header), spot.bytes)
-                        .and_then(|(header, bytes)| block::items(&header, bytes));
+                        .and_then(|(header, bytes)| block::items(&header, &bytes));
                     break;
                 }
             }

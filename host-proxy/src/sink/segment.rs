@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use manifest_sync::log_record::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::block::{self, HEADER_BYTES, Header};
@@ -21,43 +22,44 @@ const MAX_DESCRIPTION: usize = 4096;
 
 /// Where blocks are kept.
 pub(super) enum Body {
-    /// Lost with the process.
-    Memory(Mutex<Vec<u8>>),
+    /// Lost with the process. Each block as it was made, with its place: nothing is copied, in or out.
+    Memory(Mutex<Vec<(u64, Bytes)>>),
     /// Survives it.
     File(File),
 }
 
 impl Body {
-    /// Writes at `at`, which is the end.
-    pub(super) fn append(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+    /// Writes a block at `at`, which is the end.
+    pub(super) fn append(&self, at: u64, block: Bytes) -> io::Result<()> {
         match self {
-            Self::Memory(memory) => {
-                let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-                memory.extend_from_slice(bytes);
+            Self::Memory(blocks) => {
+                let mut blocks = blocks.lock().unwrap_or_else(PoisonError::into_inner);
+                blocks.push((at, block));
                 Ok(())
             }
-            Self::File(file) => file.write_all_at(bytes, at).inspect_err(|_| {
+            Self::File(file) => file.write_all_at(&block, at).inspect_err(|_| {
                 // Half a block helps nobody; the next start would cut it off, too.
                 let _ = file.set_len(at);
             }),
         }
     }
 
-    /// The `length` bytes at `at`.
-    pub(super) fn read(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
+    /// The first `length` bytes of the block at `at`.
+    fn read(&self, at: u64, length: usize) -> io::Result<Bytes> {
         match self {
-            Self::Memory(memory) => {
-                let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-                let start = usize::try_from(at).unwrap_or(usize::MAX);
-                let bytes = memory.get(start..start.saturating_add(length));
-                bytes
-                    .map(<[u8]>::to_vec)
+            Self::Memory(blocks) => {
+                let blocks = blocks.lock().unwrap_or_else(PoisonError::into_inner);
+                let found = blocks.binary_search_by_key(&at, |(at, _)| *at).ok();
+                let block = found.and_then(|index| blocks.get(index)).map(|(_, block)| block);
+                block
+                    .filter(|block| block.len() >= length)
+                    .map(|block| block.slice(..length))
                     .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
             }
             Self::File(file) => {
                 let mut bytes = vec![0; length];
                 file.read_exact_at(&mut bytes, at)?;
-                Ok(bytes)
+                Ok(bytes.into())
             }
         }
     }
@@ -71,7 +73,7 @@ impl Body {
     }
 
     /// The header and the bytes of the block at `at`, which must end by `end`.
-    pub(super) fn block(&self, at: u64, end: u64) -> Option<(Header, Vec<u8>)> {
+    pub(super) fn block(&self, at: u64, end: u64) -> Option<(Header, Bytes)> {
         let header = self.header(at, end)?;
         let bytes = self.read(at, HEADER_BYTES + header.payload).ok()?;
         Some((header, bytes))
@@ -219,7 +221,7 @@ impl Segment {
                 let Some((header, bytes)) = self.body.block(at, self.bytes) else {
                     break;
                 };
-                let Some(block) = block::items(&header, bytes) else {
+                let Some(block) = block::items(&header, &bytes) else {
                     break;
                 };
                 items.extend(block.into_iter().filter(|item| item.index >= from));

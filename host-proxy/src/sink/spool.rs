@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use manifest_sync::log_record::Entry;
+use manifest_sync::log_record::{Bytes, Entry};
 use tokio::sync::watch;
 
 use super::block;
@@ -130,8 +130,8 @@ impl Spool {
     /// counted and reported to every sink.
     pub(super) fn append(&self, origin: &Arc<Origin>, mut sequence: u64, entries: &[Entry]) {
         let first = self.state().next;
-        for (bytes, places) in block::encode(first, entries) {
-            if let Err(error) = self.append_block(origin, sequence, &bytes, places) {
+        for (block, places) in block::encode(first, entries) {
+            if let Err(error) = self.append_block(origin, sequence, block, places) {
                 let mut state = self.state();
                 if !std::mem::replace(&mut state.failing, true) {
                     let place = self.directory.as_deref().unwrap_or(Path::new("memory")).display();
@@ -145,27 +145,22 @@ impl Spool {
         self.changed.send_replace(());
     }
 
-    fn append_block(&self, origin: &Arc<Origin>, sequence: u64, bytes: &[u8], places: u64) -> io::Result<()> {
+    fn append_block(&self, origin: &Arc<Origin>, sequence: u64, block: Bytes, places: u64) -> io::Result<()> {
+        let length = block.len() as u64;
         let (body, at) = {
             let mut state = self.state();
-            state.make_room(self.limit, bytes.len() as u64);
-            let segment = state.last(
-                self.directory.as_deref(),
-                self.limit,
-                origin,
-                sequence,
-                bytes.len(),
-            )?;
+            state.make_room(self.limit, length);
+            let segment = state.last(self.directory.as_deref(), self.limit, origin, sequence, length)?;
             (Arc::clone(&segment.body), segment.bytes)
         };
-        body.append(at, bytes)?;
+        body.append(at, block)?;
         let mut state = self.state();
         state.next = state.next.saturating_add(places);
         state.dirty = true;
         state.failing = false;
         let next = state.next;
         if let Some(segment) = state.segments.back_mut() {
-            segment.bytes += bytes.len() as u64;
+            segment.bytes += length;
             segment.end = next;
         }
         Ok(())
@@ -243,7 +238,7 @@ impl State {
         limit: u64,
         origin: &Arc<Origin>,
         sequence: u64,
-        length: usize,
+        length: u64,
     ) -> io::Result<&mut Segment> {
         let next = self.next;
         let size = (limit / SEGMENTS).clamp(SEGMENT_BYTES.0, SEGMENT_BYTES.1);
@@ -251,7 +246,7 @@ impl State {
             *last.origin == **origin
                 && last.end == next
                 && last.end_sequence() == sequence
-                && (last.bytes + length as u64 <= size || last.end == last.first)
+                && (last.bytes + length <= size || last.end == last.first)
         });
         if !fits {
             match self.segments.pop_back() {

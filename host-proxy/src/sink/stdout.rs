@@ -9,6 +9,9 @@ use super::output::Delivered;
 use super::spec::Format;
 use crate::logs::{Joiner, Line, Raw, Source};
 
+/// Printed at once, and a line more.
+const PRINT_BYTES: usize = 64 << 10;
+
 /// Standard output.
 pub(super) struct StdoutOutput {
     format: Format,
@@ -16,6 +19,8 @@ pub(super) struct StdoutOutput {
     joiner: Joiner,
     width: usize,
     open: bool,
+    /// What is printed at once. It stays, since fresh memory costs more than what is written into it.
+    out: Vec<u8>,
 }
 
 impl StdoutOutput {
@@ -32,16 +37,23 @@ impl StdoutOutput {
             joiner: Joiner::default(),
             width: 0,
             open: true,
+            out: Vec::new(),
         }
     }
 
     /// Prints a batch; of lines in pieces, those that are complete.
     pub(super) fn deliver(&mut self, batch: &Batch) -> Delivered {
-        let mut out = Vec::with_capacity(64 << 10);
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
         for item in &batch.items {
             self.render(item, &mut out);
+            if out.len() >= PRINT_BYTES {
+                self.write(&out);
+                out.clear();
+            }
         }
         self.write(&out);
+        self.out = out;
         let safe = self.joiner.oldest().unwrap_or(batch.end());
         Delivered {
             accepted: safe,
