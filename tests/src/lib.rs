@@ -3,8 +3,14 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+pub mod history;
 pub mod images;
 pub mod load;
+pub mod process;
+#[path = "../../init/tests/histories/rules.rs"]
+#[allow(dead_code, reason = "the model uses all of it")]
+mod rules;
+pub mod together;
 
 use std::fmt::Display;
 use std::fs::File;
@@ -20,6 +26,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+pub use process::stat;
 
 /// Generous: machines are shared, and nothing here measures time.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -89,6 +97,14 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < end, "waited in vain for {what}");
         std::thread::sleep(LOOK);
     }
+}
+
+/// The sum of those series of a `/metrics` whose lines begin so.
+pub fn sum(metrics: &str, series: &str) -> u64 {
+    let values = metrics.lines().filter(|line| line.starts_with(series));
+    values
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+        .sum()
 }
 
 /// A Pod with these containers.
@@ -290,6 +306,11 @@ impl Up {
         ask().unwrap_or_default()
     }
 
+    /// The sum of the series of [`Self::metrics`] whose lines begin so; 0 when there is none, or while nobody answers.
+    pub fn metric(&self, series: &str) -> u64 {
+        sum(&self.metrics(), series)
+    }
+
     /// What `up` has to say.
     pub fn stderr(&self) -> String {
         read(&self.scratch.path().join("stderr"))
@@ -349,12 +370,14 @@ impl Up {
 
     /// Pid on this machine of the process of the enclave that executes the guest with this word.
     pub fn guest_pid(&self, word: &str) -> i32 {
-        wait_for(&format!("a process {word}"), || {
-            let init = self.enclave_pid()?;
-            Self::children_of(init).into_iter().find(|pid| {
-                let command = read(Path::new(&format!("/proc/{pid}/cmdline")));
-                command.split('\0').any(|part| part == word)
-            })
+        wait_for(&format!("a process {word}"), || self.find_guest(word))
+    }
+
+    /// The same, if there is one now.
+    pub fn find_guest(&self, word: &str) -> Option<i32> {
+        Self::children_of(self.enclave_pid()?).into_iter().find(|pid| {
+            let command = read(Path::new(&format!("/proc/{pid}/cmdline")));
+            command.split('\0').any(|part| part == word)
         })
     }
 
@@ -368,13 +391,6 @@ impl Up {
             line.rsplit_once(':')?.1.trim().parse().ok()
         })
     }
-}
-
-/// State letter and parent of a process (proc_pid_stat(5)).
-pub fn stat(pid: i32) -> Option<(char, i32)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
 fn read(path: &Path) -> String {

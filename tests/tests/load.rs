@@ -10,15 +10,15 @@ const SHORT: Duration = Duration::from_secs(3);
 
 /// The layout with the image, if there is one, and the program that asks for it.
 fn layout(variable: &str, generator: &str, package: &str) -> Option<PathBuf> {
-    let images = std::env::var_os(variable).map(PathBuf::from);
-    if images.is_none() {
+    let Some(images) = std::env::var_os(variable) else {
         println!("SKIPPED: {variable} names no image: it needs mmdebstrap and the Debian archive");
-    }
+        return None;
+    };
     if Command::new(generator).arg("--version").output().is_err() {
         println!("SKIPPED: there is no {generator}: install the package {package}");
         return None;
     }
-    images
+    Some(images.into())
 }
 
 #[test]

@@ -3,13 +3,12 @@
 
 use std::time::Instant;
 
+use manifest_sync::plan::RestartPolicy;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use tests::history::History;
 use tests::{Up, guest, pod, product, wait_for};
-
-use crate::history::History;
-use crate::rules::Policy;
 
 const OVERCOMMIT: usize = 4;
 const KILLED: usize = 6;
@@ -45,7 +44,7 @@ fn restarts_and_answers_come_while_all_processors_are_busy() {
         answers.push(began.elapsed());
     }
     println!("restarts: {restarts:?}, statuses: {answers:?}");
-    history.check(Policy::Always);
+    history.check(RestartPolicy::Always);
     up.signal(Signal::SIGTERM);
     assert_eq!(up.exit_code(), 0, "{}", up.stderr());
 }

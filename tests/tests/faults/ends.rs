@@ -1,11 +1,10 @@
 //! F1, F2: every way to end, and every way not to begin.
 
+use manifest_sync::plan::RestartPolicy;
 use manifest_sync::status::{ContainerState, Phase};
 use serde_json::{Value, json};
+use tests::history::History;
 use tests::{Up, guest, pod, product, stat, wait_for};
-
-use crate::history::History;
-use crate::rules::Policy;
 
 /// Code, signal, reason and message of a container that has ended for good.
 fn end_of(up: &Up, name: &str) -> (i32, Option<i32>, String, String) {
@@ -49,7 +48,7 @@ fn every_exit_code_is_reported_as_it_was() {
     assert_eq!((code, signal, reason.as_str()), (128 + 11, Some(11), "Error"));
     let mut history = History::default();
     history.look(&up);
-    history.check(Policy::Never);
+    history.check(RestartPolicy::Never);
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(up.guest_pid("sleep")),
         nix::sys::signal::Signal::SIGKILL,

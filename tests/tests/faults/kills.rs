@@ -3,13 +3,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use manifest_sync::plan::RestartPolicy;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use tests::history::History;
 use tests::{Up, guest, pod, product, stat, wait_for};
-
-use crate::history::History;
-use crate::rules::Policy;
 
 const CONTAINERS: usize = 6;
 const STEPS: u64 = 24;
@@ -20,17 +19,6 @@ fn number(variable: &str) -> Option<u64> {
 
 fn name(index: usize) -> String {
     format!("c{index}")
-}
-
-/// The process of a container, if it has one.
-fn process(up: &Up, container: usize) -> Option<i32> {
-    let word = format!("mark-{container}");
-    Up::children_of(up.enclave_pid()?).into_iter().find(|pid| {
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        command
-            .split(|byte| *byte == 0)
-            .any(|part| part == word.as_bytes())
-    })
 }
 
 fn kill_9(pid: i32) {
@@ -65,7 +53,7 @@ fn kills_at_random_are_reported_one_by_one_and_nothing_else_is() {
             0..80 => {
                 let container = choice % CONTAINERS;
                 // One that waits for its back-off has nothing to kill.
-                if let Some(pid) = process(&up, container) {
+                if let Some(pid) = up.find_guest(&format!("mark-{container}")) {
                     kill_9(pid);
                     let ended = history.wait_ended(&up, &name(container), kills[container]);
                     assert_eq!((ended.code, ended.reason.as_str()), (137, "Error"));
@@ -84,9 +72,14 @@ fn kills_at_random_are_reported_one_by_one_and_nothing_else_is() {
     }
     wait_for("the last look", || history.look(&up));
     for (index, kills) in kills.iter().enumerate() {
-        assert_eq!(history.count(&name(index)), *kills, "ends of {}", name(index));
+        assert_eq!(
+            history.ends(&name(index)).len(),
+            *kills,
+            "ends of {}",
+            name(index)
+        );
     }
-    history.check(Policy::Always);
+    history.check(RestartPolicy::Always);
     assert_eq!(up.enclave_pid(), Some(init), "PID 1 is still the same");
     wait_for("no zombie", || {
         let zombie = |pid: &i32| stat(*pid).is_some_and(|(state, _)| state == 'Z');

@@ -2,15 +2,11 @@
 //! every way, that stop, that take all they can, and hands that kill at random. What the status says meanwhile is
 //! recorded and checked against the rules of the model that the supervisor is compared with (`init/tests/histories`).
 
-#[path = "../../../init/tests/histories/rules.rs"]
-#[allow(dead_code, reason = "the model uses all of it")]
-mod rules;
-
 mod bombs;
 mod busy;
 mod crowd;
 mod ends;
-mod history;
+mod floods;
 mod kills;
 mod orphans;
 mod probes;

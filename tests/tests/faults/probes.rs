@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use manifest_sync::plan::RestartPolicy;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use tests::{Up, guest, pod, product, wait_for};
-
-use crate::history::History;
-use crate::rules::Policy;
+use tests::history::History;
+use tests::{Up, guest, pod, process, product, wait_for};
 
 /// How many failures in a row are too many.
 const THRESHOLD: usize = 2;
@@ -23,10 +22,7 @@ fn asked(mut container: Value, handler: Value) -> Value {
 
 /// Descriptors of the `net` service.
 fn descriptors(up: &Up) -> usize {
-    let net = up.guest_pid("net");
-    std::fs::read_dir(format!("/proc/{net}/fd"))
-        .expect("it runs")
-        .count()
+    process::descriptors(up.guest_pid("net"))
 }
 
 #[test]
@@ -63,7 +59,7 @@ fn targets_that_fail_often_enough_are_replaced_and_nothing_is_left_of_their_prob
     for mode in good {
         assert_eq!(up.wait_running(mode).restart_count, 0, "{mode}");
     }
-    history.check(Policy::Always);
+    history.check(RestartPolicy::Always);
     // A probe that is under way has a connection.
     wait_for("the descriptors of probes", || {
         (descriptors(&up) <= before + ports.len()).then_some(())
@@ -94,7 +90,7 @@ fn commands_that_hang_and_fork_end_with_their_probe_and_their_container_is_repla
             assert_eq!((ended.code, ended.reason.as_str()), (137, "Error"), "{name}");
         }
     }
-    history.check(Policy::Always);
+    history.check(RestartPolicy::Always);
     up.wait_running("well");
     up.signal(Signal::SIGTERM);
     up.wait();

@@ -1,36 +1,22 @@
 //! F3: many crash loops at once, and restarts of all containers together. PID 1 neither grows nor loses one, and the
 //! back-off of each is kept.
 
+use manifest_sync::plan::RestartPolicy;
 use manifest_sync::status::{ContainerState, ContainerStatus};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use tests::history::History;
+use tests::process::{descriptors, memory};
+use tests::together::{all_run, restart_all, restarted_together};
 use tests::{Up, guest, pod, product, wait_for};
-
-use crate::history::History;
-use crate::rules::Policy;
 
 const CONTAINERS: usize = 40;
 /// Resident memory that allocators and caches may take between two looks, KiB.
 const SLACK_KIB: u64 = 512;
 
-/// `VmRSS` of proc_pid_status(5), KiB.
-fn resident(pid: i32) -> u64 {
-    memory(pid, "VmRSS:")
-}
-
-/// A field of proc_pid_status(5), KiB.
-fn memory(pid: i32, field: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = text.lines().find_map(|line| line.strip_prefix(field));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-    kib.expect(field)
-}
-
-fn descriptors(pid: i32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd"))
-        .expect("it runs")
-        .count()
+/// What may grow, KiB, and what may not, of PID 1.
+fn holdings(init: i32) -> (u64, usize) {
+    (memory(init, "VmRSS"), descriptors(init))
 }
 
 /// Waits until every container has been started so often again and waits for its back-off.
@@ -56,9 +42,9 @@ fn crash_loops_back_off_and_leave_nothing_in_pid_1() {
     let mut history = History::default();
     wait_for_restarts(&up, &mut history, 1);
     let init = up.enclave_pid().expect("it runs");
-    let before = (resident(init), descriptors(init));
+    let before = holdings(init);
     wait_for_restarts(&up, &mut history, 3);
-    let after = (resident(init), descriptors(init));
+    let after = holdings(init);
     println!(
         "{} restarts: resident {} → {} KiB, descriptors {} → {}",
         CONTAINERS * 3,
@@ -72,7 +58,7 @@ fn crash_loops_back_off_and_leave_nothing_in_pid_1() {
         "memory: {before:?}, then {after:?}"
     );
     assert!(after.1 <= before.1 + 1, "descriptors: {before:?}, then {after:?}");
-    history.check(Policy::Always);
+    history.check(RestartPolicy::Always);
     up.signal(Signal::SIGTERM);
     up.wait();
 }
@@ -81,33 +67,10 @@ fn crash_loops_back_off_and_leave_nothing_in_pid_1() {
 const TOGETHER: usize = 20;
 const ROUNDS: u32 = 3;
 
-/// Whether all run after so many restarts.
-fn all_run(up: &Up, restarts: u32) -> Option<()> {
-    let status = up.report()?.status;
-    let runs = |one: &ContainerStatus| {
-        one.restart_count == restarts && matches!(one.state, ContainerState::Running { .. })
-    };
-    status.all_containers().all(runs).then_some(())
-}
-
 #[test]
 fn restarts_of_all_containers_leave_no_descriptor_and_no_process_in_pid_1() {
     let Some(product) = product() else { return };
-    let mut containers: Vec<Value> = (0..TOGETHER)
-        .map(|index| {
-            let mut container = guest(&format!("c{index}"), &["sleep"]);
-            // They are stopped one after another: none shall wait out its grace period.
-            container["lifecycle"] = json!({"stopSignal": "SIGKILL"});
-            container
-        })
-        .collect();
-    // 128 + SIGKILL.
-    containers[0] = guest("source", &["idle", "source"]);
-    containers[0]["restartPolicy"] = json!("Never");
-    containers[0]["restartPolicyRules"] =
-        json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [137]}}]);
-    let spec = json!({"containers": containers, "os": {"name": "linux"}});
-    let mut up = Up::start(&product, &[pod(spec)], &[]);
+    let mut up = Up::start(&product, &[restarted_together(TOGETHER)], &[]);
     wait_for("all to run", || all_run(&up, 0));
     let init = up.enclave_pid().expect("it runs");
     let looks = || (descriptors(init), Up::children_of(init).len());
@@ -117,19 +80,19 @@ fn restarts_of_all_containers_leave_no_descriptor_and_no_process_in_pid_1() {
         // The base services `net` and `attest` are children, too.
         (looks.1 == TOGETHER + 2).then_some(looks)
     });
-    let memory = resident(init);
+    let before = memory(init, "VmRSS");
     for round in 1..=ROUNDS {
-        kill(Pid::from_raw(up.guest_pid("source")), Signal::SIGKILL).expect("it runs");
+        restart_all(&up);
         wait_for("all to run again", || all_run(&up, round));
         wait_for(&format!("{first:?} again, not {:?}", looks()), || {
             (looks() == first).then_some(())
         });
     }
-    let after = resident(init);
-    println!("60 restarts: resident {memory} → {after} KiB, descriptors and children {first:?} as before");
+    let after = memory(init, "VmRSS");
+    println!("60 restarts: resident {before} → {after} KiB, descriptors and children {first:?} as before");
     assert!(
-        after <= memory + SLACK_KIB,
-        "memory: {memory} KiB, then {after} KiB"
+        after <= before + SLACK_KIB,
+        "memory: {before} KiB, then {after} KiB"
     );
     up.signal(Signal::SIGTERM);
     up.wait();
@@ -149,7 +112,7 @@ fn many_containers_start_at_once_and_their_statuses_neither_fill_pid_1_nor_cut_t
     let spec = json!({"containers": containers, "terminationGracePeriodSeconds": 0});
     let mut up = Up::start(&product, &[pod(spec)], &[]);
     wait_for("all to run", || all_run(&up, 0));
-    let peak = memory(up.enclave_pid().expect("it runs"), "VmHWM:");
+    let peak = memory(up.enclave_pid().expect("it runs"), "VmHWM");
     println!("{MANY} containers: {peak} KiB at its worst");
     assert!(peak <= PEAK_KIB, "{peak} KiB");
     let console = up.console();

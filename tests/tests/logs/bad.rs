@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tests::{Up, guest, pod, product, wait_for};
+use tests::{Up, guest, pod, process, product, wait_for};
 
 use super::rsyslog::{Rsyslog, free_port};
 use super::tally::read_syslog;
@@ -16,13 +16,7 @@ const PIECE: u64 = 16 * 1024;
 
 /// Peak resident memory of a process, bytes.
 fn peak(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .expect("a peak");
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kib * 1024
+    process::memory(pid, "VmHWM") * 1024
 }
 
 #[test]

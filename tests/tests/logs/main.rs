@@ -10,8 +10,6 @@ mod sealed;
 mod server;
 mod tally;
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
@@ -61,18 +59,7 @@ fn stop(mut up: Up) {
 
 /// The sum of the series of `/metrics` whose lines begin so; 0 when there is none, or no proxy yet.
 fn metric(up: &Up, series: &str) -> u64 {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = UnixStream::connect(up.state().join("proxy.sock"))?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = ask().unwrap_or_default();
-    let lines = answer.lines().filter(|line| line.starts_with(series));
-    lines
-        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
-        .sum()
+    up.metric(series)
 }
 
 fn number_of(name: &str, default: u64) -> u64 {

@@ -6,13 +6,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ::tests::{Product, Up, guest, pod, wait_for};
+use ::tests::together::{all_run, restart_all, restarted_together};
+use ::tests::{Product, Up, guest, pod, process, sum, wait_for};
 use anyhow::{Context as _, Result, bail};
-use manifest_sync::status::ContainerState;
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::time::TimeValLike as _;
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::{Row, mib, ms, ratio, runtime};
@@ -29,8 +28,6 @@ const FIRST_PORT: u16 = 10_000;
 /// a whole is 0, 10, 20, 40 s, so this takes a minute and a half.
 const RESTARTED: usize = 250;
 const ROUNDS: u32 = 4;
-/// 128 + SIGKILL.
-const KILLED: i32 = 137;
 
 /// Runs everything; `program` is the guest.
 pub(super) fn rows(product: &Product, program: &Path) -> Result<Vec<Row>> {
@@ -48,17 +45,11 @@ struct Holdings {
 }
 
 impl Holdings {
-    fn of(pid: i32) -> Result<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let bytes = |field: &str| -> Result<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(field));
-            let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-            Ok(kib.with_context(|| format!("{field} of proc_pid_status(5)"))? * 1024)
-        };
-        Ok(Self {
-            resident: bytes("VmRSS:")?,
-            descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
-        })
+    fn of(pid: i32) -> Self {
+        Self {
+            resident: process::memory(pid, "VmRSS") * 1024,
+            descriptors: process::descriptors(pid),
+        }
     }
 }
 
@@ -99,7 +90,7 @@ fn probed(product: &Product, program: &Path) -> Result<Vec<Row>> {
     let before = (cpu(init)?, cpu(net)?, up.metrics());
     std::thread::sleep(WINDOW);
     let after = (cpu(init)?, cpu(net)?, up.metrics());
-    let holdings = Holdings::of(init)?;
+    let holdings = Holdings::of(init);
     let probes = sum(&after.2, PROBES) - sum(&before.2, PROBES);
     // The counts are fetched every few seconds.
     if probes < COUNTED * WINDOW.as_secs() / 2 {
@@ -173,29 +164,15 @@ const PROBES: &str = "cloister_probes_total";
 
 /// A Pod whose containers are all restarted when one of them is killed.
 fn restarted(product: &Product) -> Result<Vec<Row>> {
-    let mut containers: Vec<Value> = (0..RESTARTED)
-        .map(|index| {
-            let mut container = guest(&format!("c{index}"), &["sleep"]);
-            // They are stopped one after another: none shall wait out its grace period.
-            container["lifecycle"] = json!({"stopSignal": "SIGKILL"});
-            container
-        })
-        .collect();
-    let mut source = guest("source", &["idle", "source"]);
-    source["restartPolicy"] = json!("Never");
-    source["restartPolicyRules"] =
-        json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [KILLED]}}]);
-    containers[0] = source;
-    let spec = json!({"containers": containers, "os": {"name": "linux"}});
-    let up = Up::start(product, &[pod(spec)], &[]);
+    let up = Up::start(product, &[restarted_together(RESTARTED)], &[]);
     wait_for("all containers", || all_run(&up, 0));
     let init = up.enclave_pid().context("the enclave runs")?;
-    let first = Holdings::of(init)?;
+    let first = Holdings::of(init);
     for round in 1..=ROUNDS {
-        kill(Pid::from_raw(up.guest_pid("source")), Signal::SIGKILL)?;
+        restart_all(&up);
         wait_for("all containers again", || all_run(&up, round));
     }
-    let last = Holdings::of(init)?;
+    let last = Holdings::of(init);
     Ok(vec![
         Row {
             what: "PID 1 resident after 1,000 restarts, of each of 250 containers 4 (peer: itself before the first)",
@@ -212,14 +189,6 @@ fn restarted(product: &Product) -> Result<Vec<Row>> {
             budget: "≤ 1.00",
         },
     ])
-}
-
-/// Whether every container runs after so many restarts.
-fn all_run(up: &Up, restarts: u32) -> Option<()> {
-    let status = up.report()?.status;
-    let mut all = status.container_statuses.iter();
-    all.all(|one| one.restart_count == restarts && matches!(one.state, ContainerState::Running { .. }))
-        .then_some(())
 }
 
 /// CPU seconds of the first thread of a process, to the nanosecond; PID 1 and `net` have no other
@@ -253,12 +222,4 @@ fn own_cpu() -> Result<f64> {
     let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
     let microseconds = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Ok(microseconds as f64 / 1e6)
-}
-
-/// The sum over the series whose lines begin so.
-fn sum(metrics: &str, series: &str) -> u64 {
-    let values = metrics.lines().filter(|line| line.starts_with(series));
-    values
-        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
-        .sum()
 }

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use manifest_sync::plan::RestartPolicy;
 use manifest_sync::status::{ContainerState, ContainerStatus, PodStatus};
-use tests::{Up, wait_for};
 
 use crate::rules::{self, Past, Policy, SECOND};
+use crate::{Up, wait_for};
 
 /// One ended instance, as the status showed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ended {
-    pub(crate) code: i32,
-    pub(crate) reason: String,
+pub struct Ended {
+    /// Exit code.
+    pub code: i32,
+    /// `Error`, `OOMKilled`, …
+    pub reason: String,
     /// Seconds since 1970.
     started: u64,
     finished: u64,
@@ -19,15 +22,18 @@ pub(crate) struct Ended {
 
 /// What was seen.
 #[derive(Debug, Default)]
-pub(crate) struct History {
+pub struct History {
     /// By container and attempt.
     ended: BTreeMap<String, BTreeMap<usize, Ended>>,
     restarts: BTreeMap<String, u32>,
 }
 
 impl History {
-    /// Looks at the status now. What was said of an instance must not change.
-    pub(crate) fn look(&mut self, up: &Up) -> Option<PodStatus> {
+    /// Looks at the status now; `None` when there is none.
+    ///
+    /// # Panics
+    /// When it says something else of an instance than it did, or counts fewer restarts.
+    pub fn look(&mut self, up: &Up) -> Option<PodStatus> {
         let status = up.report()?.status;
         for container in status.all_containers() {
             self.note(container);
@@ -69,8 +75,11 @@ impl History {
         }
     }
 
-    /// Waits until an instance has ended and was shown.
-    pub(crate) fn wait_ended(&mut self, up: &Up, container: &str, attempt: usize) -> Ended {
+    /// Waits until an instance has ended and was shown. One that is followed by the next end at once may never be.
+    ///
+    /// # Panics
+    /// When it was not within a generous deadline.
+    pub fn wait_ended(&mut self, up: &Up, container: &str, attempt: usize) -> Ended {
         let what = format!("the end of {container}, attempt {attempt}");
         wait_for(&what, || {
             self.look(up)?;
@@ -80,7 +89,15 @@ impl History {
 
     /// Checks what was recorded: no exit too many, none followed by a start against the policy or too early. An end that
     /// was over between two looks was not seen.
-    pub(crate) fn check(&self, policy: Policy) {
+    ///
+    /// # Panics
+    /// When something of it is not so.
+    pub fn check(&self, policy: RestartPolicy) {
+        let policy = match policy {
+            RestartPolicy::Always => Policy::Always,
+            RestartPolicy::OnFailure => Policy::OnFailure,
+            RestartPolicy::Never => Policy::Never,
+        };
         for (name, ended) in &self.ended {
             let count = self.restarts[name] as usize;
             let runs = ended.keys().next_back().map_or(0, |last| last + 1);
@@ -121,9 +138,10 @@ impl History {
         }
     }
 
-    /// Ends of a container that were shown so far.
-    pub(crate) fn count(&self, container: &str) -> usize {
-        self.ended.get(container).map_or(0, BTreeMap::len)
+    /// Ends of a container that were shown so far, in their order.
+    pub fn ends(&self, container: &str) -> impl ExactSizeIterator<Item = &Ended> {
+        static NONE: BTreeMap<usize, Ended> = BTreeMap::new();
+        self.ended.get(container).unwrap_or(&NONE).values()
     }
 }
 
