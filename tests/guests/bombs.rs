@@ -2,6 +2,14 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::net::TcpListener;
+use std::os::fd::AsRawFd as _;
+use std::time::Duration;
+
+unsafe extern "C" {
+    fn close(descriptor: i32) -> i32;
+    fn fork() -> i32;
+}
 
 /// Writes to a file until the file system is full.
 pub(crate) fn fill(path: &str) {
@@ -36,5 +44,41 @@ pub(crate) fn descriptors() -> Vec<File> {
                 return all;
             }
         }
+    }
+}
+
+/// Takes so many MiB of memory and keeps them.
+pub(crate) fn hold(mebibytes: usize) {
+    std::mem::forget(vec![1_u8; mebibytes << 20]);
+    println!("holds {mebibytes} MiB");
+}
+
+/// Makes processes that make processes, all of them without end; says when there is room for no other one. Whoever connects
+/// to the port then, ends the first of them.
+pub(crate) fn processes(port: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
+    loop {
+        // SAFETY: there is one thread, and the child does nothing but system calls.
+        match unsafe { fork() } {
+            0 => multiply(&listener),
+            -1 => break,
+            _ => {}
+        }
+    }
+    let error = std::io::Error::last_os_error();
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all = all.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok()));
+    println!("no process after {}: {error}", all.count());
+    let _ = listener.accept();
+    std::process::exit(9);
+}
+
+fn multiply(listener: &TcpListener) -> ! {
+    // SAFETY: it is the first process's business.
+    unsafe { close(listener.as_raw_fd()) };
+    loop {
+        // SAFETY: as above.
+        unsafe { fork() };
+        std::thread::sleep(Duration::from_millis(100));
     }
 }

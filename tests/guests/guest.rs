@@ -4,6 +4,7 @@
 mod steps;
 mod outside;
 mod bombs;
+mod floods;
 mod serve;
 mod turn;
 mod target;
@@ -24,18 +25,7 @@ fn main() {
         ["sleep"] | ["idle", _] => forever(),
         // The kernel's doing, so that the first process of a PID namespace dies of it, too.
         ["fault"] => std::process::abort(),
-        ["fill", path] => {
-            bombs::fill(path);
-            forever();
-        }
-        ["files", directory] => {
-            bombs::files(directory);
-            forever();
-        }
-        ["descriptors"] => {
-            let _all = bombs::descriptors();
-            forever();
-        }
+        ["fork-bomb", port] => bombs::processes(port.parse().expect("a port")),
         // PID 1 of a PID namespace ignores SIGTERM unless it has a handler: this is a program that does not end.
         ["ignore-term"] => forever(),
         ["fail-once", marker] => fail_once(marker),
@@ -56,6 +46,7 @@ fn main() {
             std::process::exit(code.parse().expect("a code"));
         }
         ["flood"] => flood(),
+        ["flood-at-signal", _name, kind, amount] => std::process::exit(floods::flood(kind, amount.parse().expect("a number"))),
         ["both", out, error, code] => {
             println!("{out}");
             eprintln!("{error}");
@@ -264,21 +255,30 @@ extern "C" fn note(number: i32) {
 
 /// Waits for SIGTERM, SIGUSR1 or SIGRTMIN+3, says which, and ends after a while.
 fn on_signal(milliseconds: u64, code: i32) {
-    for number in [15, 10, 37] {
-        // SAFETY: the handler stores one number.
-        unsafe { signal(number, note as *const () as usize) };
-    }
+    catch(&[15, 10, 37]);
     println!("ready");
-    let number = loop {
-        match SIGNAL.load(std::sync::atomic::Ordering::SeqCst) {
-            0 => std::thread::sleep(Duration::from_millis(10)),
-            number => break number,
-        }
-    };
+    let number = caught();
     println!("signal {number}");
     std::thread::sleep(Duration::from_millis(milliseconds));
     println!("handled {number}");
     std::process::exit(code);
+}
+
+fn catch(signals: &[i32]) {
+    for number in signals {
+        // SAFETY: the handler stores one number.
+        unsafe { signal(*number, note as *const () as usize) };
+    }
+}
+
+/// Waits for one of those that are caught.
+fn caught() -> i32 {
+    loop {
+        match SIGNAL.load(std::sync::atomic::Ordering::SeqCst) {
+            0 => std::thread::sleep(Duration::from_millis(10)),
+            number => break number,
+        }
+    }
 }
 
 /// A server that says too much, too slowly, nonsense, or nothing; another thing to each who asks.
@@ -573,7 +573,7 @@ fn cgroup() {
 }
 
 /// Takes memory until there is none.
-fn eat() {
+fn eat() -> ! {
     let mut all = Vec::new();
     loop {
         all.push(vec![1u8; 1 << 20]);

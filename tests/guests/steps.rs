@@ -71,6 +71,13 @@ pub fn perform(steps: &[&str]) {
             }
             "link" => told(step, symlink(path, more)),
             "fill" => told(step, fs::write(path, vec![b'x'; more.parse::<usize>().expect("a number") << 20])),
+            // Until the file system is full.
+            "overfill" => super::bombs::fill(rest),
+            "files" => super::bombs::files(rest),
+            // They stay open until the end of the process.
+            "descriptors" => std::mem::forget(super::bombs::descriptors()),
+            "hold" => super::bombs::hold(rest.parse().expect("a number")),
+            "eat" => super::eat(),
             "times" => {
                 let (count, text) = (path.parse().expect("a number"), more);
                 for number in 0..count {
