@@ -242,13 +242,11 @@ impl Container {
         self.role == Role::Sidecar || self.policies.replaces()
     }
 
+    /// When something is due but a probe.
     pub(super) fn deadline(&self) -> Option<Time> {
         match &self.state {
             State::Waiting { until, .. } => (!self.blocked).then_some(*until),
-            State::Live(live) => {
-                let stop = live.stop.as_ref().and_then(Stopping::deadline);
-                self.probes.iter().filter_map(Worker::deadline).chain(stop).min()
-            }
+            State::Live(live) => live.stop.as_ref().and_then(Stopping::deadline),
             _ => None,
         }
     }

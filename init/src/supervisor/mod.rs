@@ -104,6 +104,16 @@ struct Stop {
     failure: Option<i32>,
 }
 
+/// What an event means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// Something may follow from it.
+    News,
+    /// Only what is due follows. Usually that is a probe, whose answer is routine, too, when it is that of the last time: so
+    /// are most steps of a Pod that simply runs, and to make the status again for each was most of what PID 1 did.
+    Routine,
+}
+
 /// Where steps leave what is to be done.
 struct Output<'a> {
     now: Time,
@@ -138,13 +148,26 @@ impl Supervisor {
     /// Takes note of one event at `now` and appends what is to be done.
     pub fn step(&mut self, now: Time, event: Event, actions: &mut Vec<Action>) {
         let mut out = Output { now, actions };
-        self.hear(event, &mut out);
+        let heard = self.hear(event, &mut out);
+        if heard == Heard::Routine && self.deadline().is_none_or(|deadline| deadline > now) {
+            if let Some(pod) = &mut self.pod {
+                pod.ask(&mut out);
+            }
+            debug_assert!(!self.status_differs(now), "a routine step changes the status");
+            return;
+        }
         self.advance(&mut out);
         self.publish(&mut out);
     }
 
     /// When to step again if nothing happens.
     pub fn next_deadline(&self) -> Option<Time> {
+        let probe = self.pod.as_ref().and_then(Pod::next_probe);
+        self.deadline().into_iter().chain(probe).min()
+    }
+
+    /// When something is due but a probe.
+    fn deadline(&self) -> Option<Time> {
         let services = self.services.iter().filter_map(Service::deadline);
         let pod = self.pod.as_ref().and_then(Pod::deadline);
         services.chain(pod).min()
@@ -181,7 +204,7 @@ impl Supervisor {
         self.publisher.timestamp(time)
     }
 
-    fn hear(&mut self, event: Event, out: &mut Output<'_>) {
+    fn hear(&mut self, event: Event, out: &mut Output<'_>) -> Heard {
         let now = out.now;
         match event {
             Event::Boot { services } => {
@@ -273,7 +296,7 @@ impl Supervisor {
             }
             Event::Probed { pid, kind, outcome } => {
                 if let Some(pod) = &mut self.pod {
-                    pod.probed(pid, kind, &outcome, out);
+                    return pod.probed(pid, kind, &outcome, out);
                 }
             }
             Event::HookEnded { pid, kind, result } => {
@@ -287,8 +310,9 @@ impl Supervisor {
                 }
             }
             Event::Stop { grace_seconds } => self.stop(grace_seconds, out),
-            Event::Tick => {}
+            Event::Tick => return Heard::Routine,
         }
+        Heard::News
     }
 
     fn accept(&mut self, plan: Plan, out: &Output<'_>) {
@@ -389,11 +413,16 @@ impl Supervisor {
     }
 
     fn publish(&mut self, out: &mut Output<'_>) {
-        let ready = self.services_are_ready();
-        let Some(pod) = &self.pod else { return };
-        if self.publisher.update(pod, &self.identity, ready, out.now) {
+        if self.status_differs(out.now) {
             out.actions.push(Action::StatusChanged);
         }
+    }
+
+    /// Makes the report again; whether it is another one.
+    fn status_differs(&mut self, now: Time) -> bool {
+        let ready = self.services_are_ready();
+        let Some(pod) = &self.pod else { return false };
+        self.publisher.update(pod, &self.identity, ready, now)
     }
 }
 

@@ -13,10 +13,10 @@ use manifest_sync::protocol::GateCondition;
 use manifest_sync::resources::ResourcesPlan;
 use manifest_sync::status::EventType;
 
-use super::Output;
 use super::action::Action;
 use super::container::{Aftermath, Container, Fate, Fetched, Gate, Role};
 use super::event::{HookKind, Pid, ProbeKind, ProbeOutcome};
+use super::probe::Answer;
 use super::resizing::Resize;
 use super::restart_all::RestartAll;
 use super::state::End;
@@ -24,6 +24,7 @@ use super::stopping::Turn;
 use super::time::Time;
 use super::unit::UnitId;
 use super::volumes::Volumes;
+use super::{Heard, Output};
 
 #[derive(Debug)]
 pub(super) struct Pod {
@@ -174,6 +175,7 @@ impl Pod {
         self.life == Life::Ended
     }
 
+    /// When something is due but a probe.
     pub(super) fn deadline(&self) -> Option<Time> {
         let containers = self.containers.iter().filter_map(Container::deadline);
         let own = self
@@ -183,6 +185,18 @@ impl Pod {
             .chain(self.resize_deadline())
             .chain(self.volumes_deadline());
         containers.chain(own).min()
+    }
+
+    /// When the next probe is due.
+    pub(super) fn next_probe(&self) -> Option<Time> {
+        self.containers.iter().filter_map(Container::next_probe).min()
+    }
+
+    /// Sends the probes that are due.
+    pub(super) fn ask(&mut self, out: &mut Output<'_>) {
+        for container in &mut self.containers {
+            container.ask(out);
+        }
     }
 
     /// K-321.
@@ -249,23 +263,38 @@ impl Pod {
         self.first_failure = None;
     }
 
+    /// Whether the answer changes anything.
+    pub(super) fn probed(
+        &mut self,
+        pid: Pid,
+        kind: ProbeKind,
+        outcome: &ProbeOutcome,
+        out: &mut Output<'_>,
+    ) -> Heard {
+        let container = self.with_pid(pid);
+        let Some(published) = container.and_then(|container| container.probed(kind, outcome, out)) else {
+            return Heard::Routine;
+        };
+        if kind != ProbeKind::Readiness && published == Answer::Failure {
+            self.kill_for_probe(pid, kind, out);
+        }
+        Heard::News
+    }
+
     /// K-247: a startup or liveness probe that fails kills its container, or its Pod, if nothing else would be left
     /// (K-019).
-    pub(super) fn probed(&mut self, pid: Pid, kind: ProbeKind, outcome: &ProbeOutcome, out: &mut Output<'_>) {
+    fn kill_for_probe(&mut self, pid: Pid, kind: ProbeKind, out: &mut Output<'_>) {
         let grace_seconds = self.plan.grace_seconds;
-        let Some(container) = self.with_pid(pid) else {
-            return;
-        };
-        if !container.probed(kind, outcome, out) {
-            return;
-        }
-        let unit = container.unit;
         if self.restart_all.is_going_on() {
             return;
         }
         let Some(container) = self.with_pid(pid) else {
             return;
         };
+        if container.live().is_some_and(|live| live.stop.is_some()) {
+            return;
+        }
+        let unit = container.unit;
         let is_last = !container.is_replaced()
             && self
                 .regular()

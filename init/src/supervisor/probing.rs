@@ -29,6 +29,12 @@ impl Container {
         self.probes.iter().find(|worker| worker.kind() == kind)
     }
 
+    /// When the next probe is due.
+    pub(super) fn next_probe(&self) -> Option<Time> {
+        self.live()?;
+        self.probes.iter().filter_map(Worker::deadline).min()
+    }
+
     /// Asks what is due.
     pub(super) fn ask(&mut self, out: &mut Output<'_>) {
         if self.probes.is_empty() {
@@ -59,20 +65,25 @@ impl Container {
         }
     }
 
-    /// An answer came. Whether the container has to be killed for it.
-    pub(super) fn probed(&mut self, kind: ProbeKind, outcome: &ProbeOutcome, out: &mut Output<'_>) -> bool {
+    /// An answer came: the result that it has published, if it has changed that.
+    pub(super) fn probed(
+        &mut self,
+        kind: ProbeKind,
+        outcome: &ProbeOutcome,
+        out: &mut Output<'_>,
+    ) -> Option<Answer> {
         let State::Live(live) = &self.state else {
-            return false;
+            return None;
         };
         let (pid, stopping) = (live.pid, live.stop.is_some());
-        let Some(worker) = self.probes.iter_mut().find(|worker| worker.kind() == kind) else {
-            return false;
-        };
-        let Some(consequence) = worker.answered(outcome) else {
-            return false;
+        let worker = self.probes.iter_mut().find(|worker| worker.kind() == kind)?;
+        let consequence = worker.answered(outcome)?;
+        let published = match consequence {
+            Consequence::Published(answer) => Some(answer),
+            Consequence::Nothing | Consequence::Retry => None,
         };
         if stopping && kind != ProbeKind::Readiness {
-            return false;
+            return published;
         }
         if consequence == Consequence::Retry {
             out.actions.push(Action::Probe {
@@ -80,7 +91,7 @@ impl Container {
                 pid,
                 kind,
             });
-            return false;
+            return None;
         }
         // K-246: each failure is told, not only the one that counts.
         let told = match outcome {
@@ -97,7 +108,7 @@ impl Container {
         if let Some((reason, message)) = told {
             out.emit(self.unit, Warning, reason, message);
         }
-        kind != ProbeKind::Readiness && consequence == Consequence::Published(Answer::Failure)
+        published
     }
 
     /// K-132, K-148.
