@@ -78,6 +78,25 @@ pub(crate) fn example(package: &str, name: &str) -> Result<PathBuf> {
     Ok(directory.join("examples").join(name))
 }
 
+/// Builds the program of a package that runs in containers of tests: static, and unoptimised, since building it takes
+/// longer than all that it ever does.
+pub(crate) fn guest(package: &str, name: &str) -> Result<PathBuf> {
+    need_target()?;
+    let what = ["build", "--locked", "--package", package, "--bin", name];
+    let status = Command::new("cargo")
+        .args(what)
+        .args(["--target", TARGET])
+        .current_dir(root())
+        // An image has no use for what debuggers read, which is most of it.
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Cstrip=symbols")
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("cargo {}: {status}", what.join(" "));
+    }
+    Ok(root().join("target").join(TARGET).join("debug").join(name))
+}
+
 /// Builds a program of a package, quick rather than small, for this machine.
 pub(crate) fn for_this_machine(package: &str, name: &str) -> Result<PathBuf> {
     run(

@@ -54,13 +54,7 @@ pub(crate) fn example(name: &str) -> Result<PathBuf> {
             "nginx,libc6,base-passwd",
             "/usr/sbin/nginx",
         )?,
-        "grpc" => debian(
-            &layout,
-            "grpc:latest",
-            "python3-grpcio,libc6,base-passwd",
-            "/usr/bin/python3",
-        )?,
-        other => bail!("no example {other:?}; there are: web, redis, curl, nginx, grpc"),
+        other => bail!("no example {other:?}; there are: web, redis, curl, nginx"),
     }
     Ok(layout)
 }
@@ -80,13 +74,26 @@ pub(crate) fn from_program_as(layout: &Path, source: &Path, images: &[(&str, Ima
     let tree = tempfile::tempdir()?;
     program(source, &tree.path().join(&stem))?;
     for (name, config) in images {
-        let config = ImageConfig {
-            entrypoint: Some(vec![format!("/{stem}")]),
-            ..config.clone()
-        };
-        write(layout, name, tree.path(), config)?;
+        write(layout, name, tree.path(), entrypoint(&stem, config))?;
     }
     Ok(())
+}
+
+/// An image whose only file is this program.
+pub(crate) fn from_binary(layout: &Path, name: &str, binary: &Path) -> Result<()> {
+    let file = binary.file_name().unwrap_or_default();
+    let tree = tempfile::tempdir()?;
+    fs::copy(binary, tree.path().join(file)).with_context(|| format!("cannot copy {}", binary.display()))?;
+    let config = entrypoint(&file.to_string_lossy(), &ImageConfig::default());
+    write(layout, name, tree.path(), config)
+}
+
+/// This configuration, with the program at the root as what is executed.
+fn entrypoint(program: &str, config: &ImageConfig) -> ImageConfig {
+    ImageConfig {
+        entrypoint: Some(vec![format!("/{program}")]),
+        ..config.clone()
+    }
 }
 
 fn write(layout: &Path, name: &str, tree: &Path, config: ImageConfig) -> Result<()> {
