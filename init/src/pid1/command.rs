@@ -1,8 +1,9 @@
 //! Commands of probes and hooks: processes in the namespaces of a container, with the container's environment, user and
-//! limits. Those of the host are [`super::exec`]'s, and are started and ended here, too. What they write is read, bounded, so that none is ever blocked by us. One that is given up is killed with
-//! everything that it has started, whatever group or session that is in: by its cgroup, or, on a machine whose cgroups
-//! are not ours, by the process that waits for it ([`crate::sys::descendant`]). What an ended command has left behind
-//! belongs to the container and ends with it, as on a node.
+//! limits. Those of the host are [`super::exec`]'s, and are started and ended here, too. What they write is read,
+//! bounded, so that none is ever blocked by us. One that is given up is killed with everything that it has started,
+//! whatever group or session that is in: by its cgroup, or, on a machine whose cgroups are not ours, by the process that
+//! waits for it ([`crate::sys::descendant`]). What an ended command has left behind belongs to the container and ends with
+//! it, as on a node.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -349,8 +349,8 @@ impl Pid1 {
             Input::SandboxFailed(message) => self.sandbox_failed(message),
             Input::Slept(number) => self.slept(number),
             Input::CommandLate(number) => self.command_late(number),
-            Input::Worker(message) => {
-                let events = self.images.hear(message);
+            Input::Worker(pid) => {
+                let events = self.images.hear(pid);
                 self.ask_for_blob();
                 self.step_all(events);
             }

@@ -22,6 +22,8 @@ use crate::unpack::message::{FromWorker, Image, ToWorker};
 
 /// Largest packet of the worker protocol.
 const MAX_PACKET_BYTES: usize = 64 * 1024;
+/// Most packets that are read at once. A worker asks for one blob at a time, and ends with one word.
+const MAX_PACKETS: usize = 8;
 /// The worker's end of the socket pair.
 const WORKER_FD: i32 = 3;
 
@@ -108,34 +110,57 @@ impl Images {
         }
     }
 
-    /// What the worker said. `Some` request must be passed on to the host.
-    pub(crate) fn hear(&mut self, message: FromWorker) -> Vec<Event> {
-        let Some(worker) = &mut self.worker else {
+    /// This worker has said something, or is gone. What it says is read here and not where it is waited for, so that
+    /// nothing of it is under way when its exit is noticed, to be taken for the next worker's.
+    pub(crate) fn hear(&mut self, pid: Pid) -> Vec<Event> {
+        let worker = self.worker.take_if(|worker| worker.pid == pid);
+        let Some(mut worker) = worker else {
             return Vec::new();
         };
-        match message {
-            FromWorker::NeedBlob { digest } => {
+        let mut events = Vec::new();
+        if let Err(error) = self.read(&mut worker, &mut events) {
+            log::error!("the unpack worker is killed: {error}");
+            kill::kill(pid);
+        }
+        self.worker = Some(worker);
+        events
+    }
+
+    /// All that is in the worker's socket, and what follows from it.
+    fn read(&mut self, worker: &mut Worker, events: &mut Vec<Event>) -> io::Result<()> {
+        for _ in 0..MAX_PACKETS {
+            match receive(worker.socket.get_ref()) {
+                Ok(Some(message)) => events.extend(self.take(worker, message)),
+                Ok(None) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::other("it talks without waiting for answers"))
+    }
+
+    fn take(&mut self, worker: &mut Worker, message: FromWorker) -> Vec<Event> {
+        match (message, &worker.image) {
+            (FromWorker::NeedBlob { digest }, _) => {
                 worker.wanted = Some((self.next_request, digest));
                 self.next_request += 1;
                 Vec::new()
             }
-            FromWorker::Ready(image) => {
-                let Some(digest) = worker.image.clone() else {
-                    return Vec::new();
-                };
+            (FromWorker::Ready(image), Some(digest)) => {
                 let (took, bytes) = (worker.started.elapsed(), image.bytes);
                 self.ready.insert(digest.clone(), image);
-                self.answer(&digest, |unit| Event::ImageReady { unit, took, bytes })
+                self.answer(digest, |unit| Event::ImageReady { unit, took, bytes })
             }
-            FromWorker::Failed { message } => {
-                let Some(digest) = worker.image.clone() else {
-                    log::warn!("layers that nobody uses cannot be removed: {message}");
-                    return Vec::new();
-                };
-                self.answer(&digest, |unit| Event::ImageFailed {
+            (FromWorker::Failed { message }, Some(digest)) => {
+                self.answer(digest, |unit| Event::ImageFailed {
                     unit,
                     message: message.clone(),
                 })
+            }
+            (FromWorker::Ready(_), None) => Vec::new(),
+            (FromWorker::Failed { message }, None) => {
+                log::warn!("layers that nobody uses cannot be removed: {message}");
+                Vec::new()
             }
         }
     }
@@ -165,8 +190,12 @@ impl Images {
 
     /// A process ended: `Some` if it was the worker. Whoever still waits for its image learns that it died.
     pub(crate) fn exited(&mut self, pid: Pid) -> Option<Vec<Event>> {
-        let worker = self.worker.take_if(|worker| worker.pid == pid)?;
-        let mut events = self.drain(&worker);
+        let mut worker = self.worker.take_if(|worker| worker.pid == pid)?;
+        let mut events = Vec::new();
+        // Its last words may still be in its socket.
+        if let Err(error) = self.read(&mut worker, &mut events) {
+            log::error!("the unpack worker's last words: {error}");
+        }
         if let Some(image) = &worker.image {
             let message = "the unpack worker ended without a result; see the enclave's console".to_owned();
             events.extend(self.answer(image, |unit| Event::ImageFailed {
@@ -176,31 +205,6 @@ impl Images {
         }
         events.extend(self.start_next());
         Some(events)
-    }
-
-    /// The worker's last words may still be in its socket when its exit is noticed.
-    fn drain(&mut self, worker: &Worker) -> Vec<Event> {
-        let mut events = Vec::new();
-        while let Ok(Some(message)) = receive(worker.socket.get_ref()) {
-            match (message, &worker.image) {
-                (FromWorker::NeedBlob { .. }, _) | (FromWorker::Ready(_), None) => {}
-                (FromWorker::Ready(image), Some(digest)) => {
-                    let (took, bytes) = (worker.started.elapsed(), image.bytes);
-                    self.ready.insert(digest.clone(), image);
-                    events.extend(self.answer(digest, |unit| Event::ImageReady { unit, took, bytes }));
-                }
-                (FromWorker::Failed { message }, None) => {
-                    log::warn!("layers that nobody uses cannot be removed: {message}");
-                }
-                (FromWorker::Failed { message }, Some(digest)) => {
-                    events.extend(self.answer(digest, |unit| Event::ImageFailed {
-                        unit,
-                        message: message.clone(),
-                    }));
-                }
-            }
-        }
-        events
     }
 
     fn answer(&mut self, digest: &Digest, event: impl Fn(UnitId) -> Event) -> Vec<Event> {
@@ -264,7 +268,7 @@ impl Images {
             kill::kill(pid);
             return Err(error);
         }
-        tokio::task::spawn_local(listen(Rc::clone(&socket), self.inbox.clone()));
+        tokio::task::spawn_local(listen(pid, Rc::clone(&socket), self.inbox.clone()));
         Ok(Worker {
             pid,
             socket,
@@ -275,19 +279,17 @@ impl Images {
     }
 }
 
-async fn listen(socket: Rc<AsyncFd<OwnedFd>>, inbox: Sender<Input>) {
+/// Tells the loop whenever there is something to read, until the worker has closed its end.
+async fn listen(pid: Pid, socket: Rc<AsyncFd<OwnedFd>>, inbox: Sender<Input>) {
     loop {
-        let Ok(mut ready) = socket.readable().await else {
+        let Ok(mut readiness) = socket.readable().await else {
             return;
         };
-        match ready.try_io(|socket| receive(socket.get_ref())) {
-            Ok(Ok(Some(message))) => {
-                if inbox.send(Input::Worker(message)).await.is_err() {
-                    return;
-                }
-            }
-            Ok(Ok(None) | Err(_)) => return,
-            Err(_would_block) => {}
+        let is_last = readiness.ready().is_read_closed();
+        // Before the loop hears of it: it reads everything, and what comes later makes the socket ready again.
+        readiness.clear_ready();
+        if inbox.send(Input::Worker(pid)).await.is_err() || is_last {
+            return;
         }
     }
 }
@@ -307,4 +309,106 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<FromWorker>> {
 fn send(socket: &AsyncFd<OwnedFd>, message: &ToWorker, attached: Option<&OwnedFd>) -> io::Result<()> {
     let packet = serde_json::to_vec(message)?;
     fd::send_with_fd(socket.get_ref(), &packet, attached.map(AsFd::as_fd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unpack::message::Owners;
+
+    const FIRST: Pid = 1001;
+    const SECOND: Pid = 1002;
+
+    fn digest(text: &str) -> Digest {
+        Digest::sha256(text.as_bytes())
+    }
+
+    fn image(name: &str) -> Image {
+        Image {
+            manifest: digest(name),
+            bytes: 1,
+            layers: vec![name.to_owned()],
+            env: Vec::new(),
+            entrypoint: Vec::new(),
+            cmd: Vec::new(),
+            working_dir: "/".to_owned(),
+            user: String::new(),
+            stop_signal: String::new(),
+        }
+    }
+
+    /// A worker that is not there, and its end of the socket pair.
+    fn worker(pid: Pid, name: &str) -> (Worker, OwnedFd) {
+        let (ours, theirs) = fd::seqpacket_pair().expect("a pair");
+        fd::set_nonblocking(&ours, true).expect("a socket");
+        let worker = Worker {
+            pid,
+            socket: Rc::new(fd::watch(ours).expect("a runtime")),
+            image: Some(digest(name)),
+            started: Instant::now(),
+            wanted: None,
+        };
+        (worker, theirs)
+    }
+
+    fn says(socket: &OwnedFd, message: &FromWorker) {
+        let packet = serde_json::to_vec(message).expect("JSON");
+        fd::send_with_fd(socket, &packet, None).expect("somebody listens");
+    }
+
+    fn run(test: impl AsyncFnOnce(Images, tokio::sync::mpsc::Receiver<Input>)) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .expect("a runtime");
+        let around = Surroundings {
+            owners: Owners::Keep,
+            cgroup: None,
+        };
+        let (inbox, facts) = tokio::sync::mpsc::channel(16);
+        tokio::task::LocalSet::new().block_on(&runtime, test(Images::new(around, inbox), facts));
+    }
+
+    #[test]
+    fn what_a_worker_said_before_it_ended_counts_for_its_image_and_for_no_other() {
+        run(async |mut images, mut facts| {
+            let unit = UnitId::Container(0);
+            let (first, its_end) = worker(FIRST, "first");
+            let socket = Rc::clone(&first.socket);
+            tokio::task::spawn_local(listen(FIRST, socket, images.inbox.clone()));
+            images.worker = Some(first);
+            images.queue.push_back((unit, digest("first")));
+            says(&its_end, &FromWorker::Ready(image("first")));
+            drop(its_end);
+            // The loop has been told, and looks at the exit first.
+            let Some(Input::Worker(pid)) = facts.recv().await else {
+                panic!("it has spoken");
+            };
+            let events = images.exited(FIRST).expect("it was the worker");
+            assert!(
+                matches!(events[..], [Event::ImageReady { unit: ready, .. }] if ready == unit),
+                "{events:?}"
+            );
+            let (second, _its_end) = worker(SECOND, "second");
+            images.worker = Some(second);
+            images.queue.push_back((unit, digest("second")));
+            assert!(images.hear(pid).is_empty());
+            assert_eq!(images.get(&digest("first")), Some(&image("first")));
+            assert_eq!(images.get(&digest("second")), None);
+        });
+    }
+
+    #[test]
+    fn a_worker_that_closes_its_end_is_not_listened_to_for_ever() {
+        run(async |images, mut facts| {
+            let (worker, its_end) = worker(FIRST, "first");
+            let listener = listen(FIRST, Rc::clone(&worker.socket), images.inbox.clone());
+            let listener = tokio::task::spawn_local(listener);
+            drop(its_end);
+            listener.await.expect("it ends");
+            assert!(matches!(facts.recv().await, Some(Input::Worker(FIRST))));
+            drop(images);
+            assert!(facts.recv().await.is_none());
+        });
+    }
 }

@@ -9,7 +9,6 @@ use manifest_sync::protocol::enclave;
 
 use crate::attestation::message::FromAttest;
 use crate::net::message::FromNet;
-use crate::unpack::message::FromWorker;
 use cloister_init::supervisor::event::Pid;
 
 /// One thing that reached the loop.
@@ -30,8 +29,8 @@ pub(crate) enum Input {
     CommandLate(u64),
     /// A hook that sleeps, by its number, has slept.
     Slept(u64),
-    /// The unpack worker spoke.
-    Worker(FromWorker),
+    /// The unpack worker has said something, or is gone.
+    Worker(Pid),
     /// The `attest` service spoke, with a descriptor if it sent one.
     Attest(FromAttest, Option<OwnedFd>),
     /// The time for a deadline of the loop or the supervisor has come.
