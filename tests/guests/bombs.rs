@@ -79,6 +79,6 @@ fn multiply(listener: &TcpListener) -> ! {
     loop {
         // SAFETY: as above.
         unsafe { fork() };
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(500));
     }
 }

@@ -1,4 +1,4 @@
-//! Commands of probes in a machine of its own, where each has a cgroup: one that forks without end is killed whole.
+//! F31: commands of probes in a machine of its own, where each has a cgroup: one that forks without end is killed whole.
 
 use serde_json::json;
 use tests::{Up, guest, pod, wait_for};

@@ -1,4 +1,5 @@
-//! Every way in which a machine ends, and that nothing of it is left.
+//! Every way in which a machine ends, and that nothing of it is left: F7 (PID 1 is lost), F11 (the vsock device is), F14
+//! (host-proxy is, and comes back), F32 (the launcher is, or the Pod has ended).
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Enclave images that are not the usual one.
+//! Enclave images that are not the usual one, among them one that the machine has no room for (F33).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,15 @@ const COMMAND_LINE: &str = "console=ttyS0 reboot=k panic=-1 quiet no_timer_check
 
 /// Writes an enclave image of these ramdisks.
 pub(crate) fn image_of(directory: &Path, ramdisks: Vec<PathBuf>) -> PathBuf {
+    image_with(directory, ramdisks, "")
+}
+
+/// The same, with more words for the kernel.
+pub(crate) fn image_with(directory: &Path, ramdisks: Vec<PathBuf>, words: &str) -> PathBuf {
     let eif = directory.join("test.eif");
     let builder = EifBuilder {
         kernel: variable("CLOISTER_KERNEL"),
-        command_line: COMMAND_LINE.to_owned(),
+        command_line: format!("{COMMAND_LINE} {words}").trim_end().to_owned(),
         ramdisks,
         metadata: Metadata {
             name: "test".to_owned(),

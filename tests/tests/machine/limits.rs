@@ -1,4 +1,5 @@
-//! Limits: what a kubelet would write into cgroups, what happens to a container that wants more, the machine's own size.
+//! Limits: what a kubelet would write into cgroups, what happens to a container that wants more (F26; again and again in
+//! `bombs`), the machine's own size.
 
 use manifest_sync::config::EnclaveConfig;
 use manifest_sync::status::{ContainerState, ContainerStatus};
