@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::egress::EgressCounts;
 use crate::ingress::PortCounts;
+use crate::room::RoomCounts;
 use crate::sink::{LogCounts, SinkCounts};
 use crate::view::{Link, Snapshot};
 
@@ -35,6 +36,7 @@ pub fn text(
     snapshot: &Snapshot,
     ports: &[PortCounts],
     connections: &EgressCounts,
+    room: &RoomCounts,
     logs: &LogCounts,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("cloister");
@@ -47,6 +49,7 @@ pub fn text(
     pod(&mut registry, snapshot);
     ingress(&mut registry, ports);
     egress(&mut registry, snapshot, connections);
+    memory(&mut registry, room);
     log(&mut registry, logs);
     let mut out = String::new();
     encode(&mut out, &registry)?;
@@ -312,6 +315,21 @@ fn egress(registry: &mut Registry, snapshot: &Snapshot, counts: &EgressCounts) {
     let help =
         "Attempts of containers that the enclave denied; without a name: of one that was not looked for";
     registry.register("egress_denied_attempts", help, denied);
+}
+
+/// Without a limit there is nothing to say.
+fn memory(registry: &mut Registry, room: &RoomCounts) {
+    let (Some(limit), Some(free)) = (room.limit, room.free) else {
+        return;
+    };
+    let help = "Memory limit of host-proxy's cgroup, the lowest of those above it";
+    gauge(registry, "proxy_memory_limit_bytes", help, number(limit));
+    let help = "What is left of the memory limit; page cache is not in use";
+    gauge(registry, "proxy_memory_free_bytes", help, number(free));
+    let help = "Whether memory is short and connections have small buffers";
+    gauge(registry, "proxy_memory_short", help, i64::from(room.short));
+    let help = "Connections refused because there was no memory for them";
+    counter(registry, "proxy_memory_refused_connections", help, room.refused);
 }
 
 fn log(registry: &mut Registry, logs: &LogCounts) {

@@ -117,8 +117,14 @@ fn the_text_is_what_a_parser_expects() {
         bytes_in: 30,
         ..EgressCounts::default()
     };
+    let room = RoomCounts {
+        limit: Some(32 << 20),
+        free: Some(1 << 20),
+        short: true,
+        refused: 8,
+    };
     snapshot.counters.egress_denied = [("app".to_owned(), 6)].into();
-    let series = parse(&text(&snapshot, &[port], &connections, &logs).expect("encoded"));
+    let series = parse(&text(&snapshot, &[port], &connections, &room, &logs).expect("encoded"));
     for (name, value) in [
         ("cloister_enclave_up", 1.0),
         ("cloister_pod_ready", 1.0),
@@ -135,6 +141,9 @@ fn the_text_is_what_a_parser_expects() {
         ),
         ("cloister_log_dropped_records_total{container=\"app\"}", 1.0),
         ("cloister_egress_connections_total", 9.0),
+        ("cloister_proxy_memory_limit_bytes", 33_554_432.0),
+        ("cloister_proxy_memory_short", 1.0),
+        ("cloister_proxy_memory_refused_connections_total", 8.0),
         ("cloister_egress_bytes_total{direction=\"in\"}", 30.0),
         (
             "cloister_egress_refused_connections_total{reason=\"Forbidden\"}",
@@ -181,7 +190,14 @@ fn what_pid_1_counts_has_series_for_each_container_and_not_too_many() {
         result: "failed".to_owned(),
         count: 3,
     }];
-    let made = text(&snapshot, &[], &EgressCounts::default(), &LogCounts::default()).expect("encoded");
+    let made = text(
+        &snapshot,
+        &[],
+        &EgressCounts::default(),
+        &RoomCounts::default(),
+        &LogCounts::default(),
+    )
+    .expect("encoded");
     let series = parse(&made);
     for (name, value) in [
         ("cloister_init_log_records_total{container=\"c0\"}", 5.0),
@@ -241,7 +257,12 @@ fn what_deploy_names_is_exported() {
         sinks: vec![SinkCounts::default()],
         ..LogCounts::default()
     };
-    let made = text(&snapshot, &[port], &EgressCounts::default(), &logs).expect("encoded");
+    let room = RoomCounts {
+        limit: Some(1),
+        free: Some(1),
+        ..RoomCounts::default()
+    };
+    let made = text(&snapshot, &[port], &EgressCounts::default(), &room, &logs).expect("encoded");
     let series = parse(&made);
     let exported: BTreeSet<&str> = series
         .keys()
@@ -267,6 +288,7 @@ fn an_empty_snapshot_is_valid_too() {
             &Snapshot::new(),
             &[],
             &EgressCounts::default(),
+            &RoomCounts::default(),
             &LogCounts::default(),
         )
         .expect("encoded"),

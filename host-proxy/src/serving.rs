@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::announce::{self, announce};
 use crate::blobs::BlobStore;
+use crate::cgroup::Memory;
 use crate::cli::{LogFormat, Publish, Serving};
 use crate::control::{Bundle, Control, Ended, HasBooted, Obituary};
 use crate::egress::Egress;
@@ -24,8 +25,9 @@ use crate::exit::{Exit, Failure};
 use crate::http::{Site, serve_tcp, serve_unix};
 use crate::ingress::Ingress;
 use crate::logs::{Follower, Joiner, Ring};
+use crate::room::Room;
 use crate::signal;
-use crate::sink::{Counts, Pipeline};
+use crate::sink::{Counts, LogOptions, Pipeline};
 use crate::view::{Publisher, Snapshot, StatusAnswer, View};
 use crate::{table, time};
 
@@ -37,6 +39,8 @@ const LAST_LINES: Duration = Duration::from_secs(10);
 /// Everything that listens, and the lock that makes this process the only proxy of its state directory.
 pub struct Bound {
     ingress: Ingress,
+    room: Room,
+    logs: LogOptions,
     http: Option<TcpListener>,
     socket: UnixListener,
     socket_path: PathBuf,
@@ -63,10 +67,15 @@ pub async fn bind(state: &Path, serving: &Serving, ports: &[Publish]) -> Result<
             Ok(socket)
         })
         .map_err(|error| in_use(socket_path.display().to_string(), &error))?;
+    let memory = Memory::of_this_process();
+    let logs = within_memory(serving.logs.clone(), memory.as_ref());
+    let spool = if logs.spool.is_none() { logs.spool_bytes } else { 0 };
+    let room = Room::new(memory, spool);
     let ingress = Ingress::new(
         serving.ingress_address,
         serving.publish.clone(),
         serving.ingress_when,
+        room.clone(),
     );
     ingress
         .bind(ports)
@@ -82,11 +91,29 @@ pub async fn bind(state: &Path, serving: &Serving, ports: &[Publish]) -> Result<
     };
     Ok(Bound {
         ingress,
+        room,
+        logs,
         http,
         socket,
         socket_path,
         _lock: lock,
     })
+}
+
+/// A spool in memory may have a quarter of what there is.
+fn within_memory(mut logs: LogOptions, memory: Option<&Memory>) -> LogOptions {
+    if let Some(most) = memory
+        .map(|memory| memory.limit() / 4)
+        .filter(|_| logs.spool.is_none())
+        && logs.spool_bytes > most
+    {
+        log::warn!(
+            "the log spool in memory has {} MiB, a quarter of the memory limit; --log-spool DIR keeps it on a disk",
+            most >> 20
+        );
+        logs.spool_bytes = most;
+    }
+    logs
 }
 
 /// flock(2) goes with the process, however it ends.
@@ -148,7 +175,7 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
     let ring = Ring::counting(counts.clone());
     let host = |error: io::Error| Failure::new(Exit::Host, error.to_string());
     let abandoned = signal::watch(wishes.clone()).map_err(host)?;
-    let follower = follower(&work, &view, &ring, &counts, serving, drained).map_err(host)?;
+    let follower = follower(&work, &view, &ring, &counts, &bound.logs, drained).map_err(host)?;
     signal::update_on_hangup(wishes.clone(), work.reload).map_err(host)?;
 
     bound.ingress.serve(&work.enclave, &view);
@@ -156,7 +183,7 @@ pub async fn serve(bound: Bound, serving: &Serving, work: Work) -> Result<Ended,
         announce::say(&format!("health and metrics: http://{address}"));
     }
     let follow = tokio::task::spawn_local(bound.ingress.clone().follow(work.enclave.clone(), view.clone()));
-    let egress = Egress::new(serving.egress.clone());
+    let egress = Egress::new(serving.egress.clone(), bound.room.clone());
     let connect = tokio::task::spawn_local(egress.clone().run(work.enclave.clone(), view.clone()));
     let site = Site {
         enclave: work.enclave.clone(),
@@ -217,14 +244,14 @@ fn follower(
     view: &View,
     ring: &Ring,
     counts: &Counts,
-    serving: &Serving,
+    logs: &LogOptions,
     drained: oneshot::Sender<()>,
 ) -> io::Result<Follower> {
     Ok(Follower {
         enclave: work.enclave.clone(),
         view: view.clone(),
         ring: ring.clone(),
-        pipeline: Pipeline::start(&serving.logs, &work.state, counts)?,
+        pipeline: Pipeline::start(logs, &work.state, counts)?,
         seen: (String::new(), 0),
         drained,
         joiner: Joiner::default(),

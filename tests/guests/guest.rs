@@ -179,6 +179,8 @@ fn main() {
             let count = count.parse().expect("a number");
             outside::storm(host, port.parse().expect("a port"), count);
         }
+        ["half-open", host, port, count] => outside::half_open(host, port.parse().expect("a port"), count.parse().expect("a number")),
+        ["hello", host, port, pace] => outside::hello(host, port.parse().expect("a port"), pace),
         ["watch-port", host, port] => outside::watch(host, port.parse().expect("a port")),
         ["dns-corpus", allowed] => outside::corpus(allowed),
         ["whisper"] => outside::whisper(),
@@ -518,14 +520,19 @@ fn count(lines: u64, burst: u64, pause: u64) {
     }
 }
 
-/// As servers do that expect many clients, it raises its limit of open files to the hard one.
-fn echo(port: u16) {
+/// As many descriptors as this process may have.
+fn raise_descriptors() {
     let mut limits = [0_u64; 2];
     // SAFETY: a structure of two numbers that outlives the calls (getrlimit(2), RLIMIT_NOFILE).
     unsafe { getrlimit(7, &mut limits) };
     limits[0] = limits[1];
     // SAFETY: as above.
     unsafe { setrlimit(7, &limits) };
+}
+
+/// As servers do that expect many clients, it raises its limit of open files.
+fn echo(port: u16) {
+    raise_descriptors();
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
     println!("ready");
     for stream in listener.incoming() {

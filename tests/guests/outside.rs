@@ -81,6 +81,62 @@ pub(crate) fn storm(host: &str, port: u16, count: usize) {
     println!("storm: works again");
 }
 
+/// Many connections at once to a server that may never answer; says when the last has ended.
+pub(crate) fn half_open(host: &str, port: u16, count: usize) {
+    crate::raise_descriptors();
+    let mut open = Vec::new();
+    let mut refused = 0;
+    for _ in 0..count {
+        match dial(host, port) {
+            Ok(stream) => open.push(stream),
+            Err(_) => refused += 1,
+        }
+    }
+    println!("half-open: {} begun", open.len() + refused);
+    let silent = open.iter().filter(|stream| matches!((&mut &**stream).read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock));
+    println!("half-open: {} are left", silent.count());
+    drop(open);
+    // A slot of its own again: it waits.
+    let mut again = dial(host, port).expect("a connection");
+    again.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket");
+    let waits = matches!(again.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+    println!("half-open: room again {waits}");
+}
+
+/// The first message of a TLS client that asks for a server by its name (RFC 8446, section 4.1.2).
+fn client_hello(name: &str) -> Vec<u8> {
+    let counted = |width: usize, bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes()[4 - width..], bytes].concat();
+    let server = counted(2, &[&[0][..], &counted(2, name.as_bytes())].concat());
+    let extensions = [&[0, 0][..], &counted(2, &server)].concat();
+    let body = [&[3, 3][..], &[7; 32], &[0], &counted(2, &[0x13, 1]), &[1, 0], &counted(2, &extensions)].concat();
+    let message = [&[1][..], &counted(3, &body)].concat();
+    [&[0x16, 3, 1][..], &counted(2, &message)].concat()
+}
+
+/// A TLS client that says its first message at a byte a second, or as a whole, and has not much patience with a server.
+pub(crate) fn hello(host: &str, port: u16, pace: &str) {
+    let mut stream = dial(host, port).expect("a connection");
+    let bytes = client_hello(host);
+    stream.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket");
+    let mut heard = 0;
+    let pieces: Vec<&[u8]> = if pace == "slow" { bytes.chunks(1).collect() } else { vec![&bytes] };
+    for piece in pieces {
+        if stream.write_all(piece).is_err() {
+            println!("hello {host}: cut off");
+            return;
+        }
+        match stream.read(&mut [0; 64]) {
+            Ok(count @ 1..) => heard += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            _ => {
+                println!("hello {host}: cut off");
+                return;
+            }
+        }
+    }
+    println!("hello {host}: said, and gives up after {heard} bytes");
+}
+
 /// Connects over and over, and says each time that the outcome changes.
 pub(crate) fn watch(host: &str, port: u16) {
     let mut last = None;

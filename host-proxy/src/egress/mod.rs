@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 pub(crate) use self::options::local;
 pub use self::options::{Allow, EgressOptions, Resolve};
 use crate::enclave::Enclave;
+use crate::room::{Purpose, Room};
 use crate::view::View;
 
 /// Connections at the same time; each costs two descriptors. The enclave has a bound of its own.
@@ -58,6 +59,7 @@ pub struct Egress {
 
 struct Inner {
     options: EgressOptions,
+    room: Room,
     connections: Semaphore,
     lookups: Arc<Semaphore>,
     wanted: AtomicU64,
@@ -69,11 +71,12 @@ struct Inner {
 }
 
 impl Egress {
-    /// Nothing is open yet.
-    pub fn new(options: EgressOptions) -> Self {
+    /// Nothing is open yet; connections will be made as `room` allows.
+    pub fn new(options: EgressOptions, room: Room) -> Self {
         Self {
             inner: Arc::new(Inner {
                 options,
+                room,
                 connections: Semaphore::new(MAX_CONNECTIONS),
                 lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
                 wanted: AtomicU64::new(0),
@@ -112,9 +115,11 @@ impl Egress {
     async fn carry(&self, mut stream: Stream, target: &EgressTarget) {
         let inner = &self.inner;
         inner.wanted.fetch_add(1, Relaxed);
-        let (permit, made) = match inner.connections.try_acquire() {
-            Ok(permit) => (Some(permit), self.connect(target).await),
-            Err(_) => (None, Err(EgressReply::Busy)),
+        let permit = inner.connections.try_acquire().ok();
+        let place = permit.and_then(|permit| Some((permit, inner.room.admit(Purpose::Egress)?)));
+        let made = match place {
+            Some(_) => self.connect(target).await,
+            None => Err(EgressReply::Busy),
         };
         let reply = match &made {
             Ok(_) => EgressReply::Connected,
@@ -139,13 +144,14 @@ impl Egress {
                 Direction::FromLink => &inner.bytes_out,
             };
             counter.fetch_add(bytes, Relaxed);
+            inner.room.moved(bytes);
         };
         let (_, result) = relay_and_count(server, stream, IDLE, count).await;
         inner.open.fetch_sub(1, Relaxed);
         if let Err(error) = result {
             log::debug!("egress: {target}: {error}");
         }
-        drop(permit);
+        drop(place);
     }
 
     /// Looks up, judges each address, dials. What is judged is what is dialled: a name that leads somewhere else a moment later

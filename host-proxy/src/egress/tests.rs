@@ -65,7 +65,7 @@ async fn a_name_that_leads_to_this_machine_is_not_dialled() {
     let port = listener.local_addr().expect("an address").port();
     let resolve = format!("rebound.example:{port}:127.0.0.1");
     let name = target("rebound.example", port);
-    let kept = Egress::new(options(&[], &[], &[&resolve]));
+    let kept = Egress::new(options(&[], &[], &[&resolve]), Room::default());
     assert_eq!(
         kept.connect(&name).await.expect_err("kept"),
         EgressReply::Forbidden
@@ -80,9 +80,12 @@ async fn a_name_that_leads_to_this_machine_is_not_dialled() {
         let refused = kept.connect(&target(address, port)).await;
         assert_eq!(refused.expect_err("kept"), EgressReply::Forbidden, "{address}");
     }
-    let told = Egress::new(options(&[], &["127.0.0.0/8"], &[&resolve]));
+    let told = Egress::new(options(&[], &["127.0.0.0/8"], &[&resolve]), Room::default());
     told.connect(&name).await.expect("told to");
-    let walled = Egress::new(options(&["other.example"], &["127.0.0.0/8"], &[&resolve]));
+    let walled = Egress::new(
+        options(&["other.example"], &["127.0.0.0/8"], &[&resolve]),
+        Room::default(),
+    );
     assert_eq!(
         walled.connect(&name).await.expect_err("walled"),
         EgressReply::NotAllowed
@@ -92,7 +95,7 @@ async fn a_name_that_leads_to_this_machine_is_not_dialled() {
         resolve.as_str(),
         &format!("rebound.example:{port}:169.254.169.254"),
     ];
-    let mixed = Egress::new(options(&[], &["127.0.0.1"], &both));
+    let mixed = Egress::new(options(&[], &["127.0.0.1"], &both), Room::default());
     let stream = mixed.connect(&name).await.expect("the permitted one");
     assert_eq!(
         stream.peer_addr().expect("connected").ip(),
@@ -102,7 +105,7 @@ async fn a_name_that_leads_to_this_machine_is_not_dialled() {
 
 #[tokio::test]
 async fn a_name_that_nobody_knows_is_no_such_name() {
-    let egress = Egress::new(options(&[], &[], &[]));
+    let egress = Egress::new(options(&[], &[], &[]), Room::default());
     let unknown = egress.connect(&target("no-such-name.invalid", 80)).await;
     assert_eq!(unknown.expect_err("RFC 2606"), EgressReply::NoSuchName);
 }

@@ -62,6 +62,7 @@ pub(super) async fn answer(
                 &site.view.borrow(),
                 &site.ingress.counts(),
                 &site.egress.counts(),
+                &site.ingress.room(),
                 &site.logs.counts(),
             );
             let accepts = request

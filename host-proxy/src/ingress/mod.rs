@@ -25,6 +25,7 @@ pub use self::port::PortCounts;
 use crate::announce::say;
 use crate::cli::Publish;
 use crate::enclave::Enclave;
+use crate::room::{Room, RoomCounts};
 use crate::view::View;
 
 /// Connections that the kernel keeps until they are accepted.
@@ -74,17 +75,19 @@ struct Inner {
     address: IpAddr,
     publish: Vec<Publish>,
     when: When,
+    room: Room,
     ports: Mutex<Ports>,
 }
 
 impl Ingress {
-    /// No port listens yet. An `address` of `::` takes IPv4 as well, and is `0.0.0.0` on a machine without IPv6.
-    pub fn new(address: IpAddr, publish: Vec<Publish>, when: When) -> Self {
+    /// No port listens yet; clients will be let in as `room` allows. An `address` of `::` takes IPv4 as well, and is `0.0.0.0` on a machine without IPv6.
+    pub fn new(address: IpAddr, publish: Vec<Publish>, when: When, room: Room) -> Self {
         Self {
             inner: Arc::new(Inner {
                 address,
                 publish,
                 when,
+                room,
                 ports: Mutex::default(),
             }),
         }
@@ -120,10 +123,10 @@ impl Ingress {
 
     /// Serves every bound port that is not yet served. Must be called within a `LocalSet`.
     pub fn serve(&self, enclave: &Enclave, view: &View) {
-        let when = self.inner.when;
+        let (when, room) = (self.inner.when, &self.inner.room);
         for (publish, (port, bound)) in self.ports().iter_mut() {
             let Some(bound) = bound.take() else { continue };
-            let (port, enclave, view) = (port.clone(), enclave.clone(), view.clone());
+            let (port, enclave, view, room) = (port.clone(), enclave.clone(), view.clone(), room.clone());
             let suffix = match publish.protocol {
                 Protocol::Tcp => "",
                 Protocol::Udp => "/udp",
@@ -134,10 +137,10 @@ impl Ingress {
             ));
             match bound {
                 Bound::Tcp(listener) => {
-                    tokio::task::spawn_local(tcp::serve(listener, port, enclave, when, view));
+                    tokio::task::spawn_local(tcp::serve(listener, port, enclave, when, view, room));
                 }
                 Bound::Udp(socket) => {
-                    tokio::task::spawn_local(udp::serve(socket, port, enclave, when, view));
+                    tokio::task::spawn_local(udp::serve(socket, port, enclave, when, view, room));
                 }
             }
         }
@@ -162,6 +165,11 @@ impl Ingress {
     /// Counts of all ports, by port of the Pod.
     pub fn counts(&self) -> Vec<PortCounts> {
         self.ports().values().map(|(port, _)| port.counts()).collect()
+    }
+
+    /// Counts of the memory that connections have, those of the Pod included.
+    pub fn room(&self) -> RoomCounts {
+        self.inner.room.counts()
     }
 
     fn ports(&self) -> std::sync::MutexGuard<'_, Ports> {
@@ -244,7 +252,7 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = taken.local_addr().expect("its address").port();
         let address = "127.0.0.1".parse().expect("an address");
-        let ingress = Ingress::new(address, Vec::new(), When::Ready);
+        let ingress = Ingress::new(address, Vec::new(), When::Ready, Room::default());
         let error = ingress.bind(&[tcp(port, 80)]).await.expect_err("in use");
         assert_eq!(
             error.to_string(),

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::gate::When;
 use super::port::Port;
 use crate::enclave::Enclave;
+use crate::room::{Purpose, Room};
 use crate::view::View;
 
 /// Connections relayed at the same time for one port; beyond it the kernel's queue waits.
@@ -27,7 +28,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts for ever.
-pub(super) async fn serve(listener: TcpListener, port: Arc<Port>, enclave: Enclave, when: When, view: View) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    port: Arc<Port>,
+    enclave: Enclave,
+    when: When,
+    view: View,
+    room: Room,
+) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut pause = FIRST_PAUSE;
     loop {
@@ -37,14 +45,19 @@ pub(super) async fn serve(listener: TcpListener, port: Arc<Port>, enclave: Encla
         match listener.accept().await {
             Ok((client, address)) => {
                 pause = FIRST_PAUSE;
-                let (port, enclave) = (port.clone(), enclave.clone());
+                let Some(place) = room.admit(Purpose::Ingress) else {
+                    port.connections.fetch_add(1, Relaxed);
+                    refuse(&client, &port);
+                    continue;
+                };
+                let (port, enclave, room) = (port.clone(), enclave.clone(), room.clone());
                 let session = {
                     let now = view.borrow();
                     now.session.clone().filter(|_| when.lets_in(&now))
                 };
                 tokio::task::spawn_local(async move {
-                    carry(client, address, &port, &enclave, session).await;
-                    drop(permit);
+                    carry(client, address, &port, &enclave, session, &room).await;
+                    drop((place, permit));
                 });
             }
             // accept(2): errors of the connection that was waiting; EMFILE and its kind pass with time.
@@ -64,6 +77,7 @@ async fn carry(
     port: &Port,
     enclave: &Enclave,
     session: Option<String>,
+    room: &Room,
 ) {
     port.connections.fetch_add(1, Relaxed);
     let kind = StreamKind::Ingress {
@@ -81,16 +95,23 @@ async fn carry(
         Ok(stream) => {
             let _ = client.set_nodelay(true);
             let _open = port.open();
-            let count = |direction, bytes| port.moved(direction, bytes);
+            let count = |direction, bytes| {
+                port.moved(direction, bytes);
+                room.moved(bytes);
+            };
             if let (_, Err(error)) = relay_and_count(client, stream, IDLE, count).await {
                 log::debug!("{}: {error}", port.listen);
             }
         }
         Err(error) => {
-            port.refused.fetch_add(1, Relaxed);
             log::debug!("{}: {error}", port.listen);
-            // The client learns it as from a port where nobody listens: a reset, not an empty answer (tcp(7)).
-            let _ = client.set_zero_linger();
+            refuse(&client, port);
         }
     }
+}
+
+/// The client learns it as from a port where nobody listens: a reset, not an empty answer (tcp(7)).
+fn refuse(client: &TcpStream, port: &Port) {
+    port.refused.fetch_add(1, Relaxed);
+    let _ = client.set_zero_linger();
 }

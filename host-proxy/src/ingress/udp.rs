@@ -19,6 +19,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::gate::When;
 use super::port::Port;
 use crate::enclave::Enclave;
+use crate::room::{Purpose, Room};
 use crate::view::View;
 
 /// Conversations of one port at the same time; datagrams of others are dropped.
@@ -32,7 +33,14 @@ const SILENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Carries datagrams for ever.
-pub(super) async fn serve(socket: UdpSocket, port: Arc<Port>, enclave: Enclave, when: When, view: View) {
+pub(super) async fn serve(
+    socket: UdpSocket,
+    port: Arc<Port>,
+    enclave: Enclave,
+    when: When,
+    view: View,
+    room: Room,
+) {
     let socket = Rc::new(socket);
     let mut conversations: BTreeMap<SocketAddr, Sender<Vec<u8>>> = BTreeMap::new();
     let mut buffer = vec![0; MAX_DATAGRAM];
@@ -50,7 +58,8 @@ pub(super) async fn serve(socket: UdpSocket, port: Arc<Port>, enclave: Enclave, 
         if !conversations.contains_key(&client) {
             let session = view.borrow().session.clone();
             let lets_in = when.lets_in(&view.borrow()) && conversations.len() < MAX_CONVERSATIONS;
-            let (true, Some(session)) = (lets_in, session) else {
+            let place = lets_in.then(|| room.admit(Purpose::Ingress)).flatten();
+            let (Some(place), Some(session)) = (place, session) else {
                 port.dropped_datagrams.fetch_add(1, Relaxed);
                 continue;
             };
@@ -62,9 +71,15 @@ pub(super) async fn serve(socket: UdpSocket, port: Arc<Port>, enclave: Enclave, 
                 waiting: Mutex::new(receiver),
             };
             let (port, enclave) = (port.clone(), enclave.clone());
-            tokio::task::spawn_local(async move { carry(conversation, &port, &enclave, session).await });
+            tokio::task::spawn_local(async move {
+                carry(conversation, &port, &enclave, session).await;
+                drop(place);
+            });
         }
-        let taken = conversations.get(&client).map(|one| one.try_send(datagram));
+        // What waits here is a client's to choose: it must not be what memory is short of.
+        let waits = conversations.get(&client).filter(|_| !room.is_short());
+        let taken = waits.map(|one| one.try_send(datagram));
+        room.moved(length as u64);
         if !matches!(taken, Some(Ok(()))) {
             port.dropped_datagrams.fetch_add(1, Relaxed);
         }

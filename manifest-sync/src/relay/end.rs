@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -71,6 +71,17 @@ impl Socket {
     pub(super) fn reset_on_close(&self) {
         if let Kind::Tcp(socket) = &self.kind {
             let _ = socket.set_zero_linger();
+        }
+    }
+
+    /// Bounds what the kernel holds of it, in bytes each way. Nothing that is there is lost. Best effort: what is no socket of
+    /// IP or Unix has other buffers.
+    pub(super) fn set_buffers(&self, bytes: usize) {
+        let socket = self.as_fd();
+        let _ = setsockopt(&socket, sockopt::SndBuf, &bytes);
+        // On a Unix socket the writer's buffer is all there is (unix(7)).
+        if let Kind::Tcp(_) = self.kind {
+            let _ = setsockopt(&socket, sockopt::RcvBuf, &bytes);
         }
     }
 

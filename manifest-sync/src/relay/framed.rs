@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 
 use super::end::{End as _, Socket};
 use super::pump::{BUFFER, Failed, unless_blocked, write_all};
-use super::{Direction, Progress, both};
+use super::{Direction, Progress, both, shortage};
 use crate::link::Stream;
 
 /// Relays between a client and a framed stream.
@@ -24,8 +24,9 @@ pub(super) async fn between(
     let outward = async {
         let mut buffer = vec![0; BUFFER];
         loop {
+            let room = shortage::room(&mut buffer);
             let read = client.try_io(Interest::READABLE, |fd| {
-                Ok(recv(fd.as_raw_fd(), &mut buffer, MsgFlags::empty())?)
+                Ok(recv(fd.as_raw_fd(), room, MsgFlags::empty())?)
             });
             let Some(count) = unless_blocked(read).map_err(Failed::Source)? else {
                 client.ready(Interest::READABLE).await.map_err(Failed::Source)?;
@@ -42,7 +43,8 @@ pub(super) async fn between(
     let inward = async {
         let mut buffer = vec![0; BUFFER];
         loop {
-            let count = link_read.read(&mut buffer).await.map_err(Failed::Source)?;
+            let room = shortage::room(&mut buffer);
+            let count = link_read.read(room).await.map_err(Failed::Source)?;
             if count == 0 {
                 return client.end_of_writing().map_err(Failed::Sink);
             }
@@ -53,7 +55,10 @@ pub(super) async fn between(
             .await?;
         }
     };
-    let result = both(pin!(outward), pin!(inward), idle, progress).await;
+    let result = tokio::select! {
+        result = both(pin!(outward), pin!(inward), idle, progress) => result,
+        () = shortage::keep([client]) => Ok(()),
+    };
     if result.is_err() {
         client.reset_on_close();
     }

@@ -9,6 +9,7 @@ mod end;
 mod framed;
 mod pipe;
 mod pump;
+mod shortage;
 
 use std::cell::Cell;
 use std::io;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 pub use self::end::Socket;
 use self::pump::{BULK, Failed, pump};
+pub use self::shortage::memory_is_short;
 use crate::link::Stream;
 
 /// How long one direction may go on without moving anything when the other one can carry nothing more.
@@ -92,7 +94,10 @@ async fn between(
         .await?;
         client.end_of_writing().map_err(Failed::Sink)
     };
-    let result = both(pin!(outward), pin!(inward), idle, progress).await;
+    let result = tokio::select! {
+        result = both(pin!(outward), pin!(inward), idle, progress) => result,
+        () = shortage::keep([client, link]) => Ok(()),
+    };
     if result.is_err() {
         client.reset_on_close();
         link.reset_on_close();

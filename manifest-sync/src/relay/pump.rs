@@ -12,6 +12,7 @@ use tokio::io::Interest;
 
 use super::end::End;
 use super::pipe::Pipe;
+use super::shortage;
 
 /// Bytes read at once into the thread's buffer: what one write into a vsock takes, and what a sink that stalls costs.
 pub(super) const BUFFER: usize = 28 * 1024;
@@ -58,7 +59,7 @@ pub(super) async fn pump(
         moved(bytes as u64);
     };
     loop {
-        let pipe = if may_splice && total >= bulk {
+        let pipe = if may_splice && total >= bulk && !shortage::is_short() {
             Pipe::take()
         } else {
             None
@@ -84,6 +85,7 @@ async fn through_buffer(
 ) -> Result<Turn, Failed> {
     // What the sink does not take at once is the only thing that needs memory of its own.
     let rest = SHARED.with_borrow_mut(|buffer| {
+        let buffer = shortage::room(buffer);
         let read = from.try_io(Interest::READABLE, |fd| {
             Ok(recv(fd.as_raw_fd(), buffer, MsgFlags::empty())?)
         });

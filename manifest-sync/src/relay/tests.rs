@@ -373,3 +373,40 @@ fn a_reader_that_stalls_holds_up_nobody_else() {
         assert_eq!(moved.from_link, rest as u64);
     });
 }
+
+/// What a connection holds whose reader stalls, while memory is short and when there is some again.
+#[test]
+fn a_stalled_reader_costs_little_while_memory_is_short() {
+    run(async {
+        memory_is_short(true);
+        let ((mut stalled, near), (far, mut writer)) = (unix(), unix());
+        let (near, far) = (near.into(), far.into());
+        let written = Cell::new(0);
+        let count = |_, bytes| written.set(written.get() + bytes);
+        let mut relay = pin!(between(&near, &far, IDLE, 0, count));
+        let full = async |writer: &mut UnixStream| {
+            let piece = pattern(1 << 16);
+            let patience = Duration::from_millis(200);
+            while let Ok(Ok(())) = tokio::time::timeout(patience, writer.write_all(&piece)).await {}
+        };
+        tokio::select! {
+            _ = &mut relay => panic!("the relay has ended"),
+            () = full(&mut writer) => {}
+        }
+        let while_short = written.get();
+        assert!((1..32 * 1024).contains(&while_short), "{while_short} bytes");
+        memory_is_short(false);
+        // Its reader comes back for a moment.
+        let read = async {
+            let mut first = vec![0; 64 * 1024];
+            stalled.read_exact(&mut first).await.expect("open");
+            full(&mut writer).await;
+        };
+        tokio::select! {
+            _ = &mut relay => panic!("the relay has ended"),
+            () = read => {}
+        }
+        let after = written.get() - 64 * 1024;
+        assert!(after > 128 * 1024, "{after} bytes");
+    });
+}

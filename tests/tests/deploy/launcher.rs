@@ -10,6 +10,7 @@ use host_proxy::enclave::Enclave;
 use host_proxy::http::{Site, serve_tcp};
 use host_proxy::ingress::{Ingress, When};
 use host_proxy::logs::Ring;
+use host_proxy::room::Room;
 use host_proxy::view::{Publisher, Snapshot};
 use manifest_sync::config::EnclaveConfig;
 use serde_json::{Value, json};
@@ -155,8 +156,13 @@ impl Health {
         let site = Site {
             enclave: Enclave::new("unix:/nowhere".parse().expect("an address")),
             view: publisher.subscribe(),
-            ingress: Ingress::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Vec::new(), When::Ready),
-            egress: Egress::new(EgressOptions::default()),
+            ingress: Ingress::new(
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+                Vec::new(),
+                When::Ready,
+                Room::default(),
+            ),
+            egress: Egress::new(EgressOptions::default(), Room::default()),
             logs: Ring::new(),
             control,
         };

@@ -3,6 +3,7 @@
 mod curl;
 mod faults;
 mod grpc;
+mod half_open;
 mod hostile_names;
 mod names;
 mod network;

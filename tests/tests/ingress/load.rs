@@ -1,10 +1,11 @@
-//! F14 to F17: much traffic, many connections, pieces of every size, and a host-proxy that dies meanwhile.
+//! F14 to F18: much traffic, many connections, pieces of every size, and a host-proxy that dies meanwhile.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use tests::{Backend, Up, pod, product, wait_for};
 
@@ -132,4 +133,40 @@ fn a_new_proxy_takes_over_from_one_that_was_killed() {
         echoed(&mut connect(port)).then_some(())
     });
     assert_eq!(up.wait_running("app"), before, "it was touched");
+}
+
+#[test]
+fn f18_clients_of_an_enclave_that_dies_are_cut_off_and_the_next_one_serves() {
+    let Some(product) = product() else { return };
+    if product.backend != Backend::Local {
+        println!("SKIPPED: it kills PID 1, which is in view on the local back-end only");
+        return;
+    }
+    let mut up = echo(&product);
+    let mut early: Vec<TcpStream> = (0..50).map(|_| connect(up.port(7000))).collect();
+    assert!(early.iter_mut().all(echoed));
+    let dead = up.enclave_pid().expect("an enclave");
+    kill(Pid::from_raw(dead), Signal::SIGKILL).expect("alive");
+    // Each hears of it by itself, while nothing is sent.
+    for stream in &mut early {
+        match stream.read(&mut [0]) {
+            Ok(0) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_ne!(up.exit_code(), 0, "{}", up.stderr());
+    let announced = up.stderr().len();
+    up.start_again(&["--publish", "0:7000"]);
+    let port: u16 = wait_for("the port, announced again", || {
+        let text = up.stderr().split_off(announced);
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("port 7000 of the Pod: "))?;
+        line.rsplit_once(':')?.1.trim().parse().ok()
+    });
+    wait_for("an answer of the new enclave", || {
+        echoed(&mut connect(port)).then_some(())
+    });
+    assert_ne!(up.enclave_pid(), Some(dead));
 }

@@ -10,12 +10,13 @@ use super::rsyslog::{Rsyslog, free_port};
 use super::tally::read_syslog;
 use super::{counting, files_of, flags, metric, stop, up};
 
-const HUGE: u64 = 100_000_000;
+/// Bytes of a line without an end.
+pub(super) const HUGE: u64 = 100_000_000;
 /// Longest piece of a line.
-const PIECE: u64 = 16 * 1024;
+pub(super) const PIECE: u64 = 16 * 1024;
 
 /// Peak resident memory of a process, bytes.
-fn peak(pid: i32) -> u64 {
+pub(super) fn peak(pid: i32) -> u64 {
     process::memory(pid, "VmHWM") * 1024
 }
 

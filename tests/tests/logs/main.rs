@@ -8,6 +8,7 @@ mod http;
 mod rsyslog;
 mod sealed;
 mod server;
+mod stalled;
 mod tally;
 
 use std::path::{Path, PathBuf};

@@ -30,6 +30,8 @@ pub(super) enum Failure {
     Host(EgressReply),
     /// The host does not answer.
     Silent,
+    /// Too many others wait for the same target.
+    Crowded,
 }
 
 /// Carries a connection to `target`. What comes before the relay has boxes of its own: a task is as large as the largest
@@ -46,6 +48,9 @@ pub(super) async fn carry(egress: &Egress, client: TcpStream, who: Client, targe
 
 /// Has the host connect.
 pub(super) async fn open(egress: &Egress, target: &EgressTarget) -> Result<Stream, Failure> {
+    let Some(_opening) = egress.openings.begin(target) else {
+        return Err(Failure::Crowded);
+    };
     let attempts = async {
         loop {
             let mut stream = egress.pool.take().await;
@@ -73,6 +78,9 @@ pub(super) async fn tell(egress: &Egress, who: Client, target: &EgressTarget, fa
         },
         Failure::Silent => DeniedKind::Failed {
             reason: "host-proxy does not answer".to_owned(),
+        },
+        Failure::Crowded => DeniedKind::Failed {
+            reason: "too many connections to it wait for its answer".to_owned(),
         },
     };
     let destination = target.to_string();

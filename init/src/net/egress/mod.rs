@@ -11,6 +11,7 @@
 mod connection;
 mod denial;
 mod listener;
+mod opening;
 mod pool;
 mod proxy;
 mod resolver;
@@ -34,6 +35,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use self::denial::Denials;
+use self::opening::Openings;
 use self::pool::Pool;
 
 /// Connections out at once; each costs two descriptors. One more is reset.
@@ -53,6 +55,7 @@ pub(super) struct Egress {
     pool: Pool,
     denials: Denials,
     connections: Arc<Semaphore>,
+    openings: Openings,
     /// Ports at which everything that is local is ours, for networks.
     wildcards: RefCell<BTreeSet<(bool, u16)>>,
     tasks: RefCell<BTreeMap<SocketAddr, Vec<JoinHandle<()>>>>,
@@ -70,6 +73,7 @@ impl Egress {
             pool: Pool::default(),
             denials: Denials::new(socket),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            openings: Openings::default(),
             wildcards: RefCell::default(),
             tasks: RefCell::default(),
             listeners: Cell::new(0),

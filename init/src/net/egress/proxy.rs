@@ -145,6 +145,10 @@ async fn answer(
                     refusal("504 Gateway Timeout", "no answer in time")
                 }
                 Failure::Host(reply) => Err(("502 Bad Gateway", reply.to_string())),
+                Failure::Crowded => refusal(
+                    "503 Service Unavailable",
+                    "too many connections to it wait for its answer",
+                ),
             }
         }
     }
