@@ -169,7 +169,7 @@ fn f37_a_crowd_of_clients_does_not_cost_host_proxy_its_memory() {
     let (count, full) = (crowd.len(), cgroup.usage());
     println!(
         "{count} idle clients are in, {} bytes each, {empty} without them",
-        (full - empty) / count.max(1)
+        full.saturating_sub(empty) / count.max(1)
     );
     assert!((FEWEST..CLIENTS / 2).contains(&count), "{count} clients");
     assert_eq!(cgroup.killed(), 0);
