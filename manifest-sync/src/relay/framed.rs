@@ -55,8 +55,9 @@ pub(super) async fn between(
             .await?;
         }
     };
+    let (outward, inward) = (pin!(outward), pin!(inward));
     let result = tokio::select! {
-        result = both(pin!(outward), pin!(inward), idle, progress) => result,
+        result = both(outward, inward, idle, progress) => result,
         () = shortage::keep([client]) => Ok(()),
     };
     if result.is_err() {

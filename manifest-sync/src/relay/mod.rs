@@ -94,8 +94,9 @@ async fn between(
         .await?;
         client.end_of_writing().map_err(Failed::Sink)
     };
+    let (outward, inward) = (pin!(outward), pin!(inward));
     let result = tokio::select! {
-        result = both(pin!(outward), pin!(inward), idle, progress) => result,
+        result = both(outward, inward, idle, progress) => result,
         () = shortage::keep([client, link]) => Ok(()),
     };
     if result.is_err() {
