@@ -99,7 +99,7 @@ fn client(place: &SocketAddr) -> Option<TcpStream> {
     stream.filter(|stream| stream.try_clone().is_ok_and(|mut stream| echoed(&mut stream)))
 }
 
-/// Bytes of a client's own buffers: what is stuck is meant to be in host-proxy.
+/// Bytes of a client's own buffers.
 const BUFFER: usize = 16 << 10;
 
 /// Writes as long as somebody takes it, and reads nothing; the bytes that were taken.
@@ -142,7 +142,14 @@ fn f37_a_crowd_of_clients_does_not_cost_host_proxy_its_memory() {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("our own limit");
     let mut container = guest("echo", &["echo", "7"]);
     container["ports"] = json!([{"containerPort": PORT}]);
-    let spec = json!({"containers": [container], "terminationGracePeriodSeconds": 0});
+    // What is stuck is meant to be in host-proxy, not in the enclave.
+    let buffers = ["net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"]
+        .map(|name| json!({"name": name, "value": "4096 16384 32768"}));
+    let spec = json!({
+        "containers": [container],
+        "securityContext": {"sysctls": buffers},
+        "terminationGracePeriodSeconds": 0,
+    });
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let product = cgroup.around(&product, scratch.path());
     // The enclave has its memory elsewhere, as a real one has: it is there before host-proxy comes into the cgroup.
