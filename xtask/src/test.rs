@@ -35,8 +35,8 @@ const IN_A_MACHINE: [&str; 7] = [
     "machine",
 ];
 /// Of these, tests of the host's side: name servers and servers that hang, lie or change their mind are host-proxy's to bear,
-/// whatever asks it, and 10,000
-/// connections are a real processor's affair. The others pass in a machine, too, but 78 containers there cost a minute and show nothing more.
+/// whatever asks it, and 10,000 connections are a real processor's affair. The others pass in a machine, too, but 78 containers
+/// there cost a minute and show nothing more.
 const ON_THIS_MACHINE: [&str; 2] = ["half_open::", "hostile_names::"];
 /// Tests of the kernel that has the security module's driver as a module. Building it takes as long as building the
 /// other one, so they have a run of their own.

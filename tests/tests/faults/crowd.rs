@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -118,14 +118,15 @@ fn stuff(stream: &mut TcpStream) -> usize {
     }
 }
 
-/// Stuffs all of them until nothing moves any more.
+/// Stuffs all of them until nothing moves any more, or, since the smallest buffers trickle, for some seconds.
 fn stuff_all(crowd: &mut [TcpStream]) -> usize {
     let (mut total, mut quiet) = (0, 0);
+    let end = Instant::now() + Duration::from_secs(6);
     wait_for("everything to be full", || {
         let taken: usize = crowd.iter_mut().map(stuff).sum();
         total += taken;
         quiet = if taken == 0 { quiet + 1 } else { 0 };
-        (quiet == 10).then_some(())
+        (quiet == 10 || Instant::now() > end).then_some(())
     });
     total
 }
