@@ -35,8 +35,7 @@ pub(crate) fn ci() -> Result<ExitCode> {
     let machine = [
         "clippy",
         "--locked",
-        "--package",
-        "tests",
+        "--workspace",
         "--test",
         "machine",
         "--",

@@ -3,11 +3,12 @@
 
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
-use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use manifest_sync::config::CONTROL_PORT;
-use manifest_sync::link::{Stream, StreamKind, StreamReply};
+use manifest_sync::exec::CHUNK_BYTES;
+use manifest_sync::link::{StreamKind, StreamReply};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::Site;
 use super::answer::{Answer, message};
@@ -41,7 +42,7 @@ pub(super) async fn exec(request: Request<Incoming>, site: &Site) -> Answer {
     };
     tokio::spawn(async move {
         match hyper::upgrade::on(request).await {
-            Ok(client) => relay(client, stream).await,
+            Ok(client) => relay(TokioIo::new(client), stream).await,
             Err(error) => log::debug!("exec: {error}"),
         }
     });
@@ -53,13 +54,45 @@ pub(super) async fn exec(request: Request<Incoming>, site: &Site) -> Answer {
     answer
 }
 
-/// Until either side ends: a half-close means nothing on such a stream, and a client that is gone has to be seen there.
-async fn relay(client: Upgraded, stream: Stream) {
-    let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
-    let (mut from_enclave, mut to_enclave) = tokio::io::split(stream);
-    let ended = tokio::select! {
-        ended = tokio::io::copy(&mut from_client, &mut to_enclave) => ended,
-        ended = tokio::io::copy(&mut from_enclave, &mut to_client) => ended,
+/// Until either side has ended: a half-close means nothing on such a stream, and a client that is gone has to be seen there.
+/// An enclave that reads no more has not ended: how the command did is on its way still.
+async fn relay(client: impl AsyncRead + AsyncWrite, enclave: impl AsyncRead + AsyncWrite) {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_enclave, mut to_enclave) = tokio::io::split(enclave);
+    let outward = async {
+        let mut buffer = vec![0; CHUNK_BYTES];
+        while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
+            // What nobody reads goes nowhere.
+            let _ = to_enclave
+                .write_all(buffer.get(..count).unwrap_or_default())
+                .await;
+        }
     };
-    log::debug!("exec: the stream has ended: {ended:?}");
+    tokio::select! {
+        () = outward => log::debug!("exec: the client has gone"),
+        ended = tokio::io::copy(&mut from_enclave, &mut to_client) => {
+            let _ = to_client.shutdown().await;
+            log::debug!("exec: the stream has ended: {ended:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_an_enclave_said_last_arrives_although_it_reads_no_more() {
+        for _ in 0..50 {
+            let (mut client, proxy) = tokio::io::duplex(1 << 20);
+            let (mut enclave, stream) = tokio::io::duplex(64);
+            enclave.write_all(b"exited").await.expect("room");
+            drop(enclave);
+            client.write_all(&[0; 1 << 16]).await.expect("room");
+            relay(proxy, stream).await;
+            let mut said = Vec::new();
+            client.read_to_end(&mut said).await.expect("bytes");
+            assert_eq!(said, b"exited");
+        }
+    }
 }

@@ -110,9 +110,10 @@ impl Inner {
             let _ = write_reply(&mut stream, StreamReply::NoSuchTarget).await;
             return;
         }
-        write_reply(&mut stream, StreamReply::Accepted)
-            .await
-            .expect("a reply");
+        // A proxy that ends meanwhile does not wait for it.
+        if write_reply(&mut stream, StreamReply::Accepted).await.is_err() {
+            return;
+        }
         match header.stream {
             StreamKind::Control {} => self.control(stream).await,
             StreamKind::Logs { after, follow, .. } => logs(stream, after, follow).await,
