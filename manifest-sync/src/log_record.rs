@@ -243,27 +243,8 @@ impl RecordRef<'_> {
         put(rest, u16::try_from(name.len()).unwrap_or(u16::MAX).to_be_bytes());
         out.reserve(self.encoded_len());
         out.extend_from_slice(&head);
-        append(name, out);
-        append(self.bytes, out);
-    }
-}
-
-/// Appends what is short, usually: copies of known sizes, which are a few instructions each, where musl's memcpy(3) takes
-/// longer to begin than a name or a line takes to copy.
-fn append(bytes: &[u8], out: &mut Vec<u8>) {
-    if bytes.len() > 1024 {
-        return out.extend_from_slice(bytes);
-    }
-    let (chunks, rest) = bytes.as_chunks::<32>();
-    for chunk in chunks {
-        out.extend_from_slice(chunk);
-    }
-    let (words, rest) = rest.as_chunks::<8>();
-    for word in words {
-        out.extend_from_slice(word);
-    }
-    for byte in rest {
-        out.push(*byte);
+        out.extend_from_slice(name);
+        out.extend_from_slice(self.bytes);
     }
 }
 
