@@ -150,6 +150,13 @@ impl Up {
         }
     }
 
+    /// [`Up::start_again`], with a port of the Pod published: the port that it has here now.
+    pub fn publish_again(&mut self, port: u16) -> u16 {
+        let announced = self.stderr().len();
+        self.start_again(&["--publish", &format!("0:{port}")]);
+        self.announced_port(announced, port)
+    }
+
     /// Starts `host-proxy up` again, after the first was killed.
     pub fn start_again(&mut self, flags: &[&str]) {
         self.child = spawn(&self.product, self.scratch.path(), flags);
@@ -383,11 +390,15 @@ impl Up {
 
     /// Port outside of a published port: `80`, or `53/udp`.
     pub fn port(&self, container: impl Display) -> u16 {
+        self.announced_port(0, container)
+    }
+
+    /// What is said behind the first `from` bytes.
+    fn announced_port(&self, from: usize, container: impl Display) -> u16 {
+        let start = format!("port {container} of the Pod: ");
         wait_for("the announced port", || {
-            let text = self.stderr();
-            let line = text
-                .lines()
-                .find(|line| line.starts_with(&format!("port {container} of the Pod: ")))?;
+            let text = self.stderr().split_off(from);
+            let line = text.lines().find(|line| line.starts_with(&start))?;
             line.rsplit_once(':')?.1.trim().parse().ok()
         })
     }

@@ -159,15 +159,7 @@ fn f37_a_crowd_of_clients_does_not_cost_host_proxy_its_memory() {
     up.signal(Signal::SIGKILL);
     let _ = up.wait();
     fs::write(scratch.path().join("join"), "").expect("a file");
-    let announced = up.stderr().len();
-    up.start_again(&["--publish", "0:7"]);
-    let port: u16 = wait_for("the port", || {
-        let text = up.stderr().split_off(announced);
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("port 7 of the Pod: "))?;
-        line.rsplit_once(':')?.1.trim().parse().ok()
-    });
+    let port = up.publish_again(7);
     let place = SocketAddr::from(([127, 0, 0, 1], port));
     let mut first = wait_for("the first client", || client(&place));
 

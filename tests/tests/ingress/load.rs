@@ -119,15 +119,7 @@ fn a_new_proxy_takes_over_from_one_that_was_killed() {
     up.signal(Signal::SIGKILL);
     let _ = up.wait();
     assert!(!echoed(&mut early), "nobody was there to carry it");
-    let announced = up.stderr().len();
-    up.start_again(&["--publish", "0:7000"]);
-    let port: u16 = wait_for("the port, announced again", || {
-        let text = up.stderr().split_off(announced);
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("port 7000 of the Pod: "))?;
-        line.rsplit_once(':')?.1.trim().parse().ok()
-    });
+    let port = up.publish_again(7000);
     // It is refused until the new one has reached the enclave.
     wait_for("an answer through the new one", || {
         echoed(&mut connect(port)).then_some(())
@@ -156,15 +148,7 @@ fn f18_clients_of_an_enclave_that_dies_are_cut_off_and_the_next_one_serves() {
         }
     }
     assert_ne!(up.exit_code(), 0, "{}", up.stderr());
-    let announced = up.stderr().len();
-    up.start_again(&["--publish", "0:7000"]);
-    let port: u16 = wait_for("the port, announced again", || {
-        let text = up.stderr().split_off(announced);
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("port 7000 of the Pod: "))?;
-        line.rsplit_once(':')?.1.trim().parse().ok()
-    });
+    let port = up.publish_again(7000);
     wait_for("an answer of the new enclave", || {
         echoed(&mut connect(port)).then_some(())
     });
