@@ -12,5 +12,5 @@ mod ring;
 pub use follow::Follower;
 pub(crate) use follow::SEALED_MARK;
 pub use join::Joiner;
-pub use line::{Line, Raw, Source, Style, escaped};
+pub use line::{Lines, Raw, Source, Style, escaped};
 pub use ring::{Reader, Ring, Step};

@@ -12,7 +12,7 @@ use manifest_sync::{base64, pem};
 use crate::announce::say;
 use crate::cli::{LogFormat, Unseal};
 use crate::exit::{Exit, Failure};
-use crate::logs::{Joiner, Line, Raw, SEALED_MARK};
+use crate::logs::{Joiner, Lines, Raw, SEALED_MARK};
 use crate::table::escape;
 
 /// An X25519 private key as PKCS #8 (RFC 8410 section 7) is this and the key's 32 bytes.
@@ -52,8 +52,8 @@ pub fn unseal(options: &Unseal) -> Result<Exit, Failure> {
             reader.read(BufReader::new(file), path).map_err(cannot)?;
         }
     }
-    for line in reader.joiner.finish() {
-        reader.show(&line);
+    for lines in reader.joiner.finish() {
+        reader.show(&lines);
     }
     reader
         .print()
@@ -122,20 +122,23 @@ impl Unsealer {
             let of = source(&opened.container, &opened.source);
             say(&format!("{place}: {of}, batch {}: {finding}", opened.number));
         }
-        let container = opened.container.as_str().into();
-        for (record, _) in log_record::records(&opened.records) {
-            let record = log_record::LogRecord {
-                sequence: record.sequence,
-                time_ns: record.time_ns,
-                container: log_record::Name::clone(&container),
-                attempt: record.attempt,
-                stream: record.stream,
-                partial: record.partial,
-                bytes: record.bytes.to_vec().into(),
+        let container = log_record::Name::from(opened.container.as_str());
+        let mut complete = Vec::new();
+        for run in log_record::runs(&opened.records) {
+            let run = log_record::LogRun {
+                sequence: run.sequence,
+                time_ns: run.time_ns,
+                container: container.clone(),
+                attempt: run.attempt,
+                stream: run.stream,
+                partial: run.partial,
+                records: run.records,
+                text: run.text.to_vec().into(),
             };
-            if let Some(line) = self.joiner.join(0, record) {
-                self.show(&line);
-            }
+            self.joiner.join(0, run, &mut complete);
+        }
+        for lines in complete {
+            self.show(&lines);
         }
     }
 
@@ -144,15 +147,15 @@ impl Unsealer {
         say(&escape(what));
     }
 
-    fn show(&mut self, line: &Line) {
+    fn show(&mut self, lines: &Lines) {
         match self.format {
-            LogFormat::Json => line.json(&mut self.out),
+            LogFormat::Json => lines.json(&mut self.out),
             LogFormat::Text => {
                 let raw = match io::IsTerminal::is_terminal(&io::stdout()) {
                     true => Raw::No,
                     false => Raw::Yes,
                 };
-                line.text(0, raw, &mut self.out);
+                lines.text(0, raw, &mut self.out);
             }
         }
     }

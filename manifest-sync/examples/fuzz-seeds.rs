@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use manifest_sync::digest::Digest;
 use manifest_sync::link::{StreamHeader, StreamKind};
-use manifest_sync::log_record::{Dropped, Entry, LogRecord, LogStream};
+use manifest_sync::log_record::{Dropped, Entry, LogRun, LogStream};
 use manifest_sync::protocol::{
     Counters, FromEnclave, GateCondition, RefusedReason, ToEnclave, VERSION, enclave, host,
 };
@@ -181,16 +181,17 @@ fn streams(out: &Path) -> Outcome {
     let (after, follow) = (7, true);
     let mut records = Vec::new();
     for partial in [true, false] {
-        let record = LogRecord {
+        let record = LogRun {
             sequence: 1,
             time_ns: 1_780_315_200_000_000_000,
             container: "app".into(),
             attempt: 2,
             stream: LogStream::Stderr,
             partial,
-            bytes: b"a line"[..].into(),
+            records: 1,
+            text: b"a line"[..].into(),
         };
-        Entry::Record(record).encode(&mut records);
+        Entry::Run(record).encode(&mut records);
     }
     Entry::Dropped(Dropped {
         first: 3,

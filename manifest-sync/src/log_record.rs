@@ -1,11 +1,16 @@
-//! The log stream's format: binary records, self-delimiting, bounded, with losses reported in-band.
+//! The log stream's format: binary entries, self-delimiting, bounded, with losses reported in-band.
+//!
+//! A record is one line of a container, or a piece of a long one, and has a sequence of its own. Records of one output that
+//! were read together travel, and are kept, as one *run*: a flood costs a head for every few kilobytes, not one for each line.
 //!
 //! ```text
 //! u32 length of what follows | u8 kind | u64 sequence | …
-//! kind 0, 1, 3 (stdout, stderr, sealed): u64 time (ns since 1970) | u32 attempt | u8 flags (bit 0: partial line) |
-//!                                        u16 name length | name | line bytes
-//! kind 2 (dropped):                      u64 records | name      (`sequence` is the first that is missing;
-//!                                                                 an empty name: it is not known whose they were)
+//! kind 0, 1 (stdout, stderr): u64 time (ns since 1970) | u32 attempt | u8 flags (bit 0: the last line is partial) |
+//!                             u32 records | u16 name length | name | lines, a newline between two of them
+//!                             (`sequence` is that of the first, the others follow)
+//! kind 3 (sealed):            the same with one record, which is any bytes
+//! kind 2 (dropped):           u64 records | name      (`sequence` is the first that is missing;
+//!                                                      an empty name: it is not known whose they were)
 //! ```
 //! All integers are big-endian. Reading copies nothing: what a [`Decoder`] gives shares the buffer that it was read into.
 
@@ -16,10 +21,10 @@ use std::sync::Arc;
 
 pub use bytes::{Bytes, BytesMut};
 
-/// Largest record: a line of 16 KiB, a name, and room to grow.
-pub const MAX_RECORD_BYTES: usize = 64 * 1024;
-/// Bytes of a record beside its name and its text.
-pub const RECORD_HEAD_BYTES: usize = 4 + 1 + 8 + 8 + 4 + 1 + 2;
+/// Largest entry: a line of 16 KiB, a name, and room to grow.
+pub const MAX_ENTRY_BYTES: usize = 64 * 1024;
+/// Bytes of a run beside its name and its text.
+pub const RUN_HEAD_BYTES: usize = 4 + 1 + 8 + 8 + 4 + 1 + 4 + 2;
 /// Bytes of a gap's entry beside the name.
 const DROPPED_HEAD_BYTES: usize = 4 + 1 + 8 + 8;
 
@@ -29,9 +34,32 @@ const KIND_STDERR: u8 = 1;
 const KIND_DROPPED: u8 = 2;
 const KIND_SEALED: u8 = 3;
 
-/// Where the next line ends in `bytes`.
+/// Where the first line ends in `bytes`.
 pub fn newline(bytes: &[u8]) -> Option<usize> {
     memchr::memchr(b'\n', bytes)
+}
+
+/// The whole lines at the start of `bytes`, at most `most` bytes of them.
+pub fn whole_lines(bytes: &[u8], most: usize) -> Option<WholeLines<'_>> {
+    let window = bytes.get(..=most).unwrap_or(bytes);
+    let end = memchr::memrchr(b'\n', window)?;
+    let text = bytes.get(..end)?;
+    Some(WholeLines {
+        text,
+        records: u32::try_from(1 + memchr::memchr_iter(b'\n', text).count()).ok()?,
+        rest: bytes.get(end + 1..)?,
+    })
+}
+
+/// Lines that are complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WholeLines<'a> {
+    /// As in a [`LogRun`]: without the last newline.
+    pub text: &'a [u8],
+    /// How many lines.
+    pub records: u32,
+    /// What follows them.
+    pub rest: &'a [u8],
 }
 
 /// Name of a container; cheap to clone, since most records have the name of the one before.
@@ -94,10 +122,10 @@ impl fmt::Display for Name {
     }
 }
 
-/// One piece of a container's output.
+/// Records of one output of a container that were read together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogRecord {
-    /// Grows by one with each record of this boot, over all containers.
+pub struct LogRun {
+    /// Of the first record. Grows by one with each record of this boot, over all containers.
     pub sequence: u64,
     /// Nanoseconds since 1970-01-01 UTC, by the enclave's clock.
     pub time_ns: u64,
@@ -107,10 +135,12 @@ pub struct LogRecord {
     pub attempt: u32,
     /// Which output.
     pub stream: LogStream,
-    /// The line goes on in the next record of this output.
+    /// The last line goes on in the next record of this output.
     pub partial: bool,
-    /// The line, without its newline.
-    pub bytes: Bytes,
+    /// How many there are; at least one.
+    pub records: u32,
+    /// The lines, with a newline between two of them.
+    pub text: Bytes,
 }
 
 /// An output of a container.
@@ -149,8 +179,8 @@ pub struct Dropped {
 /// What the log stream consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// A record.
-    Record(LogRecord),
+    /// Records.
+    Run(LogRun),
     /// A gap.
     Dropped(Dropped),
 }
@@ -159,7 +189,7 @@ impl Entry {
     /// The greatest sequence that this entry accounts for.
     pub fn last_sequence(&self) -> u64 {
         match self {
-            Self::Record(record) => record.sequence,
+            Self::Run(run) => run.last_sequence(),
             Self::Dropped(dropped) => dropped.first.saturating_add(dropped.records).saturating_sub(1),
         }
     }
@@ -167,7 +197,7 @@ impl Entry {
     /// Bytes that [`Entry::encode`] appends.
     pub fn encoded_len(&self) -> usize {
         match self {
-            Self::Record(record) => record.as_ref().encoded_len(),
+            Self::Run(run) => run.as_ref().encoded_len(),
             Self::Dropped(dropped) => {
                 DROPPED_HEAD_BYTES + dropped.container.as_ref().map_or(0, |name| name.len())
             }
@@ -177,7 +207,7 @@ impl Entry {
     /// Appends the entry to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Record(record) => record.as_ref().encode(out),
+            Self::Run(run) => run.as_ref().encode(out),
             Self::Dropped(dropped) => {
                 let name = dropped.container.as_deref().unwrap_or_default();
                 out.extend_from_slice(&length(self.encoded_len() - 4).to_be_bytes());
@@ -190,70 +220,137 @@ impl Entry {
     }
 }
 
-impl LogRecord {
+impl LogRun {
     /// The same without a share in its buffer.
-    pub fn as_ref(&self) -> RecordRef<'_> {
-        RecordRef {
+    pub fn as_ref(&self) -> RunRef<'_> {
+        RunRef {
             sequence: self.sequence,
             time_ns: self.time_ns,
             container: &self.container,
             attempt: self.attempt,
             stream: self.stream,
             partial: self.partial,
-            bytes: &self.bytes,
+            records: self.records,
+            text: &self.text,
         }
+    }
+
+    /// Sequence of the last record.
+    pub fn last_sequence(&self) -> u64 {
+        self.sequence
+            .saturating_add(u64::from(self.records.saturating_sub(1)))
+    }
+
+    /// Bytes of all lines, without what is between them.
+    pub fn line_bytes(&self) -> u64 {
+        (self.text.len() as u64).saturating_sub(u64::from(self.records.saturating_sub(1)))
+    }
+
+    /// What has a sequence above `sequence`.
+    pub fn after(mut self, sequence: u64) -> Option<Self> {
+        match sequence.checked_sub(self.sequence) {
+            None => Some(self),
+            Some(known) => self.split_off(known.saturating_add(1)),
+        }
+    }
+
+    /// Leaves the first `records` in this run and returns the others; `None` when there are none. At least one stays.
+    pub fn split_off(&mut self, records: u64) -> Option<Self> {
+        let stay = u32::try_from(records).unwrap_or(u32::MAX).max(1);
+        if stay >= self.records {
+            return None;
+        }
+        let at = memchr::memchr_iter(b'\n', &self.text).nth(usize::try_from(stay - 1).ok()?)?;
+        let rest = Self {
+            sequence: self.sequence.saturating_add(u64::from(stay)),
+            container: self.container.clone(),
+            records: self.records - stay,
+            text: self.text.slice(at + 1..),
+            ..*self
+        };
+        self.text.truncate(at);
+        (self.records, self.partial) = (stay, false);
+        Some(rest)
     }
 }
 
-/// A record in somebody else's buffer. Its fields are those of a [`LogRecord`].
+/// A run in somebody else's buffer. Its fields are those of a [`LogRun`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "they are documented in `LogRecord`")]
-pub struct RecordRef<'a> {
+#[expect(missing_docs, reason = "they are documented in `LogRun`")]
+pub struct RunRef<'a> {
     pub sequence: u64,
     pub time_ns: u64,
     pub container: &'a str,
     pub attempt: u32,
     pub stream: LogStream,
     pub partial: bool,
-    pub bytes: &'a [u8],
+    pub records: u32,
+    pub text: &'a [u8],
 }
 
-impl RecordRef<'_> {
-    /// Bytes that [`RecordRef::encode`] appends.
+/// One record of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its own.
+    pub sequence: u64,
+    /// The line goes on in the next record of this output.
+    pub partial: bool,
+    /// The line, without its newline.
+    pub line: &'a [u8],
+}
+
+impl<'a> RunRef<'a> {
+    /// Bytes that [`RunRef::encode`] appends.
     pub fn encoded_len(&self) -> usize {
-        RECORD_HEAD_BYTES + self.container.len() + self.bytes.len()
+        RUN_HEAD_BYTES + self.container.len() + self.text.len()
     }
 
-    /// Appends the record to `out`.
+    /// Appends the run to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let name = self.container.as_bytes();
-        let kind = match self.stream {
+        out.reserve(self.encoded_len());
+        out.extend_from_slice(&length(self.encoded_len() - 4).to_be_bytes());
+        out.push(match self.stream {
             LogStream::Stdout => KIND_STDOUT,
             LogStream::Stderr => KIND_STDERR,
             LogStream::Sealed => KIND_SEALED,
-        };
-        let mut head = [0; RECORD_HEAD_BYTES];
-        let rest = &mut head.as_mut_slice();
-        put(rest, length(self.encoded_len() - 4).to_be_bytes());
-        put(rest, [kind]);
-        put(rest, self.sequence.to_be_bytes());
-        put(rest, self.time_ns.to_be_bytes());
-        put(rest, self.attempt.to_be_bytes());
-        put(rest, [if self.partial { PARTIAL } else { 0 }]);
-        put(rest, u16::try_from(name.len()).unwrap_or(u16::MAX).to_be_bytes());
-        out.reserve(self.encoded_len());
-        out.extend_from_slice(&head);
+        });
+        out.extend_from_slice(&self.sequence.to_be_bytes());
+        out.extend_from_slice(&self.time_ns.to_be_bytes());
+        out.extend_from_slice(&self.attempt.to_be_bytes());
+        out.push(if self.partial { PARTIAL } else { 0 });
+        out.extend_from_slice(&self.records.to_be_bytes());
+        out.extend_from_slice(&u16::try_from(name.len()).unwrap_or(u16::MAX).to_be_bytes());
         out.extend_from_slice(name);
-        out.extend_from_slice(self.bytes);
+        out.extend_from_slice(self.text);
     }
-}
 
-/// Writes a field of a known size: stores, where copies of slices would be calls, seven for each log line in PID 1.
-#[inline(always)]
-fn put<const N: usize>(rest: &mut &mut [u8], field: [u8; N]) {
-    if let Some((to, after)) = std::mem::take(rest).split_first_chunk_mut() {
-        *to = field;
-        *rest = after;
+    /// The records, in sequence.
+    pub fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
+        let (last, partial) = (u64::from(self.records).saturating_sub(1), self.partial);
+        let sequence = self.sequence;
+        let mut rest = Some(self.text);
+        (0..=last).map_while(move |number| {
+            let text = rest.take()?;
+            // What is sealed is one record, whatever its bytes.
+            let end = if number < last {
+                memchr::memchr(b'\n', text)
+            } else {
+                None
+            };
+            let line = match end {
+                None => text,
+                Some(end) => {
+                    rest = text.get(end + 1..);
+                    text.get(..end)?
+                }
+            };
+            Some(Record {
+                sequence: sequence.saturating_add(number),
+                partial: partial && number == last,
+                line,
+            })
+        })
     }
 }
 
@@ -267,7 +364,7 @@ pub struct MalformedLog;
 
 impl fmt::Display for MalformedLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("malformed log record")
+        f.write_str("malformed log entry")
     }
 }
 
@@ -280,7 +377,7 @@ pub struct Decoder {
     buffer: BytesMut,
     /// Whole entries.
     ready: Bytes,
-    /// Name of the last record's container.
+    /// Name of the last run's container.
     name: Name,
 }
 
@@ -325,18 +422,19 @@ impl Decoder {
         };
         let body = self.ready.get(4..end).ok_or(MalformedLog)?;
         let entry = match parse(body).ok_or(MalformedLog)? {
-            Parsed::Record(record) => {
-                if self.name != record.container {
-                    self.name = Name::from(record.container);
+            Parsed::Run(run) => {
+                if self.name != run.container {
+                    self.name = Name::from(run.container);
                 }
-                Entry::Record(LogRecord {
-                    sequence: record.sequence,
-                    time_ns: record.time_ns,
+                Entry::Run(LogRun {
+                    sequence: run.sequence,
+                    time_ns: run.time_ns,
                     container: self.name.clone(),
-                    attempt: record.attempt,
-                    stream: record.stream,
-                    partial: record.partial,
-                    bytes: self.ready.slice(end - record.bytes.len()..end),
+                    attempt: run.attempt,
+                    stream: run.stream,
+                    partial: run.partial,
+                    records: run.records,
+                    text: self.ready.slice(end - run.text.len()..end),
                 })
             }
             Parsed::Dropped(dropped) => Entry::Dropped(dropped),
@@ -346,44 +444,53 @@ impl Decoder {
     }
 }
 
-/// Where a record is in the stream, and how long it is: what is known without looking further than its head.
+/// Where a run is in the stream, and how long it is: what is known without looking further than its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// [`RecordRef::sequence`].
-    pub sequence: u64,
-    /// Bytes of the whole record, encoded.
+    /// Sequence of the first record.
+    pub first: u64,
+    /// Sequence of the last.
+    pub last: u64,
+    /// Bytes of the whole run, encoded.
     pub length: usize,
-    /// Bytes of its text.
-    pub text: usize,
+    /// Bytes of its lines, without what is between them.
+    pub line_bytes: usize,
 }
 
-/// The head of the record at the start of `bytes`, which [`RecordRef::encode`] wrote.
+/// The head of the run at the start of `bytes`, which [`RunRef::encode`] wrote.
 pub fn head(bytes: &[u8]) -> Option<Head> {
-    let mut rest = bytes.get(..RECORD_HEAD_BYTES)?;
+    let mut rest = bytes.get(..RUN_HEAD_BYTES)?;
     let length = u32::from_be_bytes(take(&mut rest)?);
     let [_kind] = take(&mut rest)?;
-    let sequence = u64::from_be_bytes(take(&mut rest)?);
-    let name = u16::from_be_bytes(*bytes.get(RECORD_HEAD_BYTES - 2..)?.first_chunk()?);
+    let first = u64::from_be_bytes(take(&mut rest)?);
+    let (_time, _attempt, _flags) = (
+        take::<8>(&mut rest)?,
+        take::<4>(&mut rest)?,
+        take::<1>(&mut rest)?,
+    );
+    let others = u32::from_be_bytes(take(&mut rest)?).checked_sub(1)?;
+    let name = u16::from_be_bytes(take(&mut rest)?);
     let length = 4 + usize::try_from(length).ok()?;
-    let text = length.checked_sub(RECORD_HEAD_BYTES + usize::from(name))?;
+    let text = length.checked_sub(RUN_HEAD_BYTES + usize::from(name))?;
     (length <= bytes.len()).then_some(Head {
-        sequence,
+        first,
+        last: first.saturating_add(u64::from(others)),
         length,
-        text,
+        line_bytes: text.saturating_sub(usize::try_from(others).ok()?),
     })
 }
 
-/// Walks whole records, as [`RecordRef::encode`] wrote them. Each comes with the bytes that it takes.
-pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = (RecordRef<'_>, usize)> {
+/// Walks whole runs, as [`RunRef::encode`] wrote them.
+pub fn runs(mut bytes: &[u8]) -> impl Iterator<Item = RunRef<'_>> {
     std::iter::from_fn(move || {
         let Frame::Whole(end) = frame(bytes) else {
             return None;
         };
-        let Parsed::Record(record) = parse(bytes.get(4..end)?)? else {
+        let Parsed::Run(run) = parse(bytes.get(4..end)?)? else {
             return None;
         };
         bytes = bytes.get(end..)?;
-        Some((record, end))
+        Some(run)
     })
 }
 
@@ -399,8 +506,8 @@ fn frame(bytes: &[u8]) -> Frame {
         return Frame::Part;
     };
     match usize::try_from(length) {
-        Ok(length) if length <= MAX_RECORD_BYTES && bytes.len() >= 4 + length => Frame::Whole(4 + length),
-        Ok(length) if length <= MAX_RECORD_BYTES => Frame::Part,
+        Ok(length) if length <= MAX_ENTRY_BYTES && bytes.len() >= 4 + length => Frame::Whole(4 + length),
+        Ok(length) if length <= MAX_ENTRY_BYTES => Frame::Part,
         _ => Frame::TooLong,
     }
 }
@@ -415,7 +522,7 @@ fn whole(bytes: &[u8]) -> usize {
 }
 
 enum Parsed<'a> {
-    Record(RecordRef<'a>),
+    Run(RunRef<'a>),
     Dropped(Dropped),
 }
 
@@ -440,16 +547,23 @@ fn parse(mut body: &[u8]) -> Option<Parsed<'_>> {
     let time_ns = u64::from_be_bytes(take(&mut body)?);
     let attempt = u32::from_be_bytes(take(&mut body)?);
     let [flags] = take::<1>(&mut body)?;
+    let records = u32::from_be_bytes(take(&mut body)?);
     let name_length = usize::from(u16::from_be_bytes(take(&mut body)?));
-    let (name, bytes) = body.split_at_checked(name_length)?;
-    Some(Parsed::Record(RecordRef {
+    let (name, text) = body.split_at_checked(name_length)?;
+    let lines = match stream {
+        LogStream::Sealed => 1,
+        // A run that says less would forge lines of its own.
+        LogStream::Stdout | LogStream::Stderr => 1 + memchr::memchr_iter(b'\n', text).count(),
+    };
+    (u32::try_from(lines) == Ok(records)).then_some(Parsed::Run(RunRef {
         sequence,
         time_ns,
         container: std::str::from_utf8(name).ok()?,
         attempt,
         stream,
         partial: flags & PARTIAL != 0,
-        bytes,
+        records,
+        text,
     }))
 }
 
@@ -464,26 +578,35 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn entry() -> impl Strategy<Value = Entry> {
-        let record = (
-            any::<(u64, u64, u32, bool)>(),
+    fn run() -> impl Strategy<Value = LogRun> {
+        (
+            (any::<u32>(), any::<u64>(), any::<u32>(), any::<bool>()),
             prop::sample::select(vec![LogStream::Stdout, LogStream::Stderr, LogStream::Sealed]),
             "[a-z]{0,63}",
-            prop::collection::vec(any::<u8>(), 0..300),
+            prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\n')], 0..300),
         )
             .prop_map(
-                |((sequence, time_ns, attempt, partial), stream, container, bytes)| {
-                    Entry::Record(LogRecord {
-                        sequence,
+                |((sequence, time_ns, attempt, partial), stream, container, text)| {
+                    let lines = text.split(|byte| *byte == b'\n').count();
+                    LogRun {
+                        sequence: u64::from(sequence),
                         time_ns,
                         container: container.into(),
                         attempt,
                         stream,
                         partial,
-                        bytes: bytes.into(),
-                    })
+                        records: if stream == LogStream::Sealed {
+                            1
+                        } else {
+                            u32::try_from(lines).expect("few")
+                        },
+                        text: text.into(),
+                    }
                 },
-            );
+            )
+    }
+
+    fn entry() -> impl Strategy<Value = Entry> {
         let dropped = (any::<(u64, u64)>(), "[a-z]{0,63}").prop_map(|((first, records), name)| {
             Entry::Dropped(Dropped {
                 first,
@@ -491,7 +614,7 @@ mod tests {
                 container: (!name.is_empty()).then(|| name.into()),
             })
         });
-        prop_oneof![record, dropped]
+        prop_oneof![run().prop_map(Entry::Run), dropped]
     }
 
     proptest! {
@@ -521,29 +644,81 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn a_run_is_its_records_wherever_it_is_split(run in run(), at in 1u64..20) {
+            let told = |run: &LogRun| {
+                let records: Vec<_> = run.as_ref().records().map(|one| (one.sequence, one.partial, one.line.to_vec())).collect();
+                assert_eq!(records.len(), usize::try_from(run.records).expect("few"));
+                assert_eq!(records.iter().map(|(.., line)| line.len() as u64).sum::<u64>(), run.line_bytes());
+                assert_eq!(records.last().map(|last| (last.0, last.1)), Some((run.last_sequence(), run.partial)));
+                records
+            };
+            let whole = told(&run);
+            let mut first = run.clone();
+            let rest = first.split_off(at);
+            prop_assert_eq!(rest.is_some(), u64::from(run.records) > at);
+            let mut parts = told(&first);
+            parts.extend(rest.iter().flat_map(told));
+            prop_assert_eq!(parts, whole);
+        }
+    }
+
     #[test]
-    fn records_are_walked_where_they_lie() {
-        let record = |sequence, text: &'static str| RecordRef {
+    fn runs_are_walked_where_they_lie() {
+        let run = |sequence, records, text: &'static str| RunRef {
             sequence,
             time_ns: 1,
             container: "app",
             attempt: 0,
             stream: LogStream::Stdout,
             partial: false,
-            bytes: text.as_bytes(),
+            records,
+            text: text.as_bytes(),
         };
         let mut bytes = Vec::new();
-        record(1, "one").encode(&mut bytes);
-        record(2, "").encode(&mut bytes);
-        let walked: Vec<_> = records(&bytes).collect();
-        assert_eq!(walked, [(record(1, "one"), 34), (record(2, ""), 31)]);
+        run(1, 2, "one\ntwo").encode(&mut bytes);
+        run(3, 1, "").encode(&mut bytes);
+        assert_eq!(
+            runs(&bytes).collect::<Vec<_>>(),
+            [run(1, 2, "one\ntwo"), run(3, 1, "")]
+        );
         let first = Head {
-            sequence: 1,
-            length: 34,
-            text: 3,
+            first: 1,
+            last: 2,
+            length: 42,
+            line_bytes: 6,
         };
         assert_eq!(head(&bytes), Some(first));
-        assert_eq!(head(&bytes[..33]), None);
-        assert_eq!(records(&bytes[..bytes.len() - 1]).count(), 1);
+        assert_eq!(head(&bytes[..41]), None);
+        assert_eq!(runs(&bytes[..bytes.len() - 1]).count(), 1);
+    }
+
+    #[test]
+    fn a_run_that_counts_its_lines_wrong_is_malformed() {
+        for (stream, records, good) in [
+            (LogStream::Stdout, 1, false),
+            (LogStream::Stdout, 2, true),
+            (LogStream::Stderr, 3, false),
+            (LogStream::Stdout, 0, false),
+            (LogStream::Sealed, 2, false),
+            (LogStream::Sealed, 1, true),
+        ] {
+            let mut bytes = Vec::new();
+            RunRef {
+                sequence: 1,
+                time_ns: 1,
+                container: "app",
+                attempt: 0,
+                stream,
+                partial: false,
+                records,
+                text: b"one\nforged",
+            }
+            .encode(&mut bytes);
+            let mut decoder = Decoder::new();
+            decoder.push(&bytes);
+            assert_eq!(decoder.next_entry().is_ok(), good, "{stream:?} {records}");
+        }
     }
 }

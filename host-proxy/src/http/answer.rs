@@ -173,9 +173,9 @@ async fn send_lines(
                     batch.extend(format!("-- {lost} lines lost: too slow --\n").into_bytes());
                 }
                 let wanted = |name: &str| container.as_deref().is_none_or(|wanted| wanted == name);
-                for line in lines.iter().filter(|line| wanted(&line.container)) {
-                    width = width.max(line.container.len());
-                    style.render(line, width, &mut batch);
+                for lines in lines.iter().filter(|lines| wanted(&lines.container)) {
+                    width = width.max(lines.container.len());
+                    style.render(lines, width, &mut batch);
                 }
                 if !batch.is_empty() && pieces.send(batch.into()).await.is_err() {
                     return;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use manifest_sync::config::CONTROL_PORT;
 use manifest_sync::link::StreamKind;
-use manifest_sync::log_record::{self, Bytes, Decoder, Dropped, Entry, LogRecord, LogStream, Name};
+use manifest_sync::log_record::{Bytes, Decoder, Dropped, Entry, LogRun, LogStream, Name};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::oneshot;
 
 use super::join::Joiner;
-use super::line::Line;
+use super::line::Lines;
 use super::ring::Ring;
 use crate::enclave::Enclave;
 use crate::sink::{Cause, Notice, Origin, Pipeline, notice_line};
@@ -26,8 +26,6 @@ const LAST_RECORDS: Duration = Duration::from_secs(4);
 const REPORT: Duration = Duration::from_secs(5);
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 128 << 10;
-/// Bytes of a record with a short line.
-const LINE_BYTES: usize = 128;
 /// What a sealed batch begins with, as text; base64 follows.
 pub(crate) const SEALED_MARK: &str = "cloister-sealed-v1:";
 
@@ -122,7 +120,7 @@ impl Follower {
             if read == 0 {
                 return Ok(());
             }
-            let mut entries = Vec::with_capacity(read / LINE_BYTES + 1);
+            let mut entries = Vec::new();
             while let Some(entry) = decoder.next_entry().map_err(std::io::Error::other)? {
                 entries.push(checker.checked(entry));
             }
@@ -131,7 +129,7 @@ impl Follower {
             }
             let mut lines = Vec::with_capacity(entries.len());
             for entry in &entries {
-                lines.extend(self.show(entry));
+                self.show(entry, &mut lines);
             }
             self.ring.push(lines);
             let origin = match &origin {
@@ -163,19 +161,22 @@ impl Follower {
         })
     }
 
-    /// The line that an entry ends.
-    fn show(&mut self, entry: &Entry) -> Option<Line> {
-        let last = entry.last_sequence();
-        if last <= self.seen.1 {
-            return None;
+    /// The lines that are complete with an entry.
+    fn show(&mut self, entry: &Entry, lines: &mut Vec<Lines>) {
+        let (seen, last) = (self.seen.1, entry.last_sequence());
+        if last <= seen {
+            return;
         }
-        let first_of_all = self.seen.1 == 0;
         self.seen.1 = last;
         match entry {
-            Entry::Record(record) => self.joiner.join(0, record.clone()),
+            Entry::Run(run) => {
+                if let Some(run) = run.clone().after(seen) {
+                    self.joiner.join(0, run, lines);
+                }
+            }
             // Whoever starts reading has missed nothing.
-            Entry::Dropped(dropped) if first_of_all && dropped.first == 1 && self.pipeline.has_read() => None,
-            Entry::Dropped(dropped) => Some(notice_line(&Notice {
+            Entry::Dropped(dropped) if seen == 0 && dropped.first == 1 && self.pipeline.has_read() => {}
+            Entry::Dropped(dropped) => lines.push(notice_line(&Notice {
                 container: dropped.container.as_deref().map(str::to_owned),
                 records: dropped.records,
                 cause: Cause::Enclave,
@@ -195,10 +196,10 @@ struct Checker {
 impl Checker {
     fn checked(&mut self, entry: Entry) -> Entry {
         match entry {
-            Entry::Record(record) => Entry::Record(LogRecord {
-                container: self.name(&record.container),
-                bytes: text(record.stream, record.bytes),
-                ..record
+            Entry::Run(run) => Entry::Run(LogRun {
+                container: self.name(&run.container),
+                text: text(run.stream, run.text),
+                ..run
             }),
             Entry::Dropped(dropped) => Entry::Dropped(Dropped {
                 container: dropped.container.map(|container| self.name(&container)),
@@ -227,12 +228,7 @@ fn text(stream: LogStream, bytes: Bytes) -> Bytes {
     if stream == LogStream::Sealed {
         return format!("{SEALED_MARK}{}", manifest_sync::base64::encode(&bytes)).into();
     }
-    if log_record::newline(&bytes).is_none() {
-        return bytes;
-    }
-    // The enclave never sends one: it would forge lines of others.
-    let pieces: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
-    pieces.join(&b"\\n"[..]).into()
+    bytes
 }
 
 /// What of a name may stand in a path: letters, digits, `-` and, not at its start, dots.
@@ -253,36 +249,28 @@ mod tests {
     fn names_and_lines_of_a_hostile_enclave_are_made_safe() {
         assert_eq!(name("../../etc", 63), "-..-etc");
         assert_eq!(name("a_b\u{1b}", 3), "a-b");
-        let record = |stream, container: &str, bytes: &'static [u8]| {
-            Entry::Record(LogRecord {
+        let run = |stream, container: &str, text: &'static [u8]| {
+            Entry::Run(LogRun {
                 sequence: 1,
                 time_ns: 0,
                 container: container.into(),
                 attempt: 0,
                 stream,
                 partial: false,
-                bytes: bytes.into(),
+                records: 1,
+                text: text.into(),
             })
         };
         let mut checker = Checker::default();
-        let forged = record(
-            LogStream::Stdout,
-            "..",
-            b"one\n2026-01-01T00:00:00Z stdout F forged",
-        );
         for _ in 0..2 {
             assert_eq!(
-                checker.checked(forged.clone()),
-                record(
-                    LogStream::Stdout,
-                    "unnamed",
-                    b"one\\n2026-01-01T00:00:00Z stdout F forged"
-                )
+                checker.checked(run(LogStream::Stdout, "..", b"line")),
+                run(LogStream::Stdout, "unnamed", b"line")
             );
         }
         assert_eq!(
-            checker.checked(record(LogStream::Sealed, "app", b"\n\xff")),
-            record(LogStream::Sealed, "app", b"cloister-sealed-v1:Cv8=")
+            checker.checked(run(LogStream::Sealed, "app", b"\n\xff")),
+            run(LogStream::Sealed, "app", b"cloister-sealed-v1:Cv8=")
         );
         let dropped = |container: &str| {
             Entry::Dropped(Dropped {

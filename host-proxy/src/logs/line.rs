@@ -1,6 +1,6 @@
-//! One line of log and its two printed shapes.
+//! Lines of log and their two printed shapes.
 
-use manifest_sync::log_record::{Bytes, LogStream, Name};
+use manifest_sync::log_record::{Bytes, LogRun, LogStream, Name};
 
 use super::json;
 use crate::cli::LogFormat;
@@ -42,54 +42,72 @@ impl From<LogStream> for Source {
     }
 }
 
-/// One line of one container, or a notice about it.
+/// Lines of one output of a container that were read together, or a notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct Lines {
     /// Milliseconds since 1970, as the enclave read its clock.
     pub time_ms: u64,
     /// Name of the container; empty for a notice about all.
     pub container: Name,
-    /// Where it comes from.
+    /// Where they come from.
     pub source: Source,
-    /// Without the line feed.
+    /// How many there are.
+    pub count: u64,
+    /// The lines, with a line feed between two of them.
     pub text: Bytes,
 }
 
-impl Line {
-    /// Bytes that it takes in the ring, roughly.
+impl From<LogRun> for Lines {
+    fn from(run: LogRun) -> Self {
+        Self {
+            time_ms: run.time_ns / 1_000_000,
+            container: run.container,
+            source: run.stream.into(),
+            count: run.records.into(),
+            text: run.text,
+        }
+    }
+}
+
+impl Lines {
+    /// Bytes that they take in the ring, roughly.
     pub fn weight(&self) -> usize {
         self.text.len() + self.container.len() + size_of::<Self>()
     }
 
-    /// Appends `NAME | text`, the name padded to `width`; control characters escaped when `raw` says so.
+    /// Appends `NAME | text` for each, the name padded to `width`; control characters escaped when `raw` says so.
     pub fn text(&self, width: usize, raw: Raw, out: &mut Vec<u8>) {
         let name = escape(&self.container);
-        out.extend_from_slice(name.as_bytes());
-        out.resize(out.len() + width.saturating_sub(name.chars().count()), b' ');
-        out.extend_from_slice(b" | ");
-        match raw {
-            Raw::Yes => out.extend_from_slice(&self.text),
-            Raw::No => {
-                out.extend_from_slice(escape_but_tabs(&String::from_utf8_lossy(&self.text)).as_bytes());
+        let padding = width.saturating_sub(name.chars().count());
+        for line in self.text.split(|byte| *byte == b'\n') {
+            out.extend_from_slice(name.as_bytes());
+            out.resize(out.len() + padding, b' ');
+            out.extend_from_slice(b" | ");
+            match raw {
+                Raw::Yes => out.extend_from_slice(line),
+                Raw::No => {
+                    out.extend_from_slice(escape_but_tabs(&String::from_utf8_lossy(line)).as_bytes());
+                }
             }
+            out.push(b'\n');
         }
-        out.push(b'\n');
     }
 
-    /// Appends one JSON object and a line feed. Bytes that are not UTF-8 become U+FFFD.
+    /// Appends one JSON object and a line feed for each. Bytes that are not UTF-8 become U+FFFD.
     pub fn json(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"time\":\"");
+        // The same for all of them, up to the text.
+        let mut head = Vec::with_capacity(128);
+        head.extend_from_slice(b"{\"time\":\"");
         let seconds = second(self.time_ms / 1000);
-        out.extend_from_slice(seconds.trim_end_matches('Z').as_bytes());
+        head.extend_from_slice(seconds.trim_end_matches('Z').as_bytes());
         let digit = |unit: u64| b'0' + u8::try_from(self.time_ms / unit % 10).unwrap_or(0);
-        out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
-        out.extend_from_slice(b"Z\",\"container\":");
-        json::string(self.container.as_bytes(), out);
-        out.extend_from_slice(b",\"stream\":\"");
-        out.extend_from_slice(self.source.word().as_bytes());
-        out.extend_from_slice(b"\",\"log\":");
-        json::string(&self.text, out);
-        out.extend_from_slice(b"}\n");
+        head.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
+        head.extend_from_slice(b"Z\",\"container\":\"");
+        json::escape(self.container.as_bytes(), &mut head);
+        head.extend_from_slice(b"\",\"stream\":\"");
+        head.extend_from_slice(self.source.word().as_bytes());
+        head.extend_from_slice(b"\",\"log\":\"");
+        json::lines(&self.text, &head, b"\"}\n", out);
     }
 }
 
@@ -112,11 +130,11 @@ pub struct Style {
 }
 
 impl Style {
-    /// Appends `line` as it is printed; `width` is that of the widest name so far.
-    pub fn render(self, line: &Line, width: usize, out: &mut Vec<u8>) {
+    /// Appends lines as they are printed; `width` is that of the widest name so far.
+    pub fn render(self, lines: &Lines, width: usize, out: &mut Vec<u8>) {
         match self.format {
-            LogFormat::Text => line.text(width, self.raw, out),
-            LogFormat::Json => line.json(out),
+            LogFormat::Text => lines.text(width, self.raw, out),
+            LogFormat::Json => lines.json(out),
         }
     }
 }
@@ -137,29 +155,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_printed_in_two_shapes() {
-        let line = Line {
+    fn lines_are_printed_in_two_shapes() {
+        let lines = Lines {
             time_ms: 1_795_230_280_042,
             container: "app".into(),
             source: Source::Stderr,
-            text: b"a\tb\x1b[31m\xff\""[..].into(),
+            count: 2,
+            text: b"a\tb\x1b[31m\xff\"\nb"[..].into(),
         };
         let text = |width, raw| {
             let mut out = Vec::new();
-            line.text(width, raw, &mut out);
+            lines.text(width, raw, &mut out);
             out
         };
         let mut json = Vec::new();
-        line.json(&mut json);
-        assert_eq!(text(5, Raw::Yes), b"app   | a\tb\x1b[31m\xff\"\n");
+        lines.json(&mut json);
+        assert_eq!(text(5, Raw::Yes), b"app   | a\tb\x1b[31m\xff\"\napp   | b\n");
         assert_eq!(
             String::from_utf8_lossy(&text(3, Raw::No)),
-            "app | a\tb\\u{1b}[31m\u{fffd}\"\n"
+            "app | a\tb\\u{1b}[31m\u{fffd}\"\napp | b\n"
         );
         assert_eq!(
             String::from_utf8_lossy(&json),
             "{\"time\":\"2026-11-21T03:04:40.042Z\",\"container\":\"app\",\"stream\":\"stderr\",\
-             \"log\":\"a\\tb\\u001b[31m\u{fffd}\\\"\"}\n"
+             \"log\":\"a\\tb\\u001b[31m\u{fffd}\\\"\"}\n\
+             {\"time\":\"2026-11-21T03:04:40.042Z\",\"container\":\"app\",\"stream\":\"stderr\",\"log\":\"b\"}\n"
         );
     }
 }

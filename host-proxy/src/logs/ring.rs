@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::line::Line;
+use super::line::Lines;
 use crate::sink::{Counts, LogCounts};
 
 /// Bytes of log kept for `/logs`.
@@ -13,9 +13,10 @@ const MAX_BYTES: usize = 4 << 20;
 
 #[derive(Default)]
 struct State {
-    lines: VecDeque<Line>,
-    /// Number of the line at the front; lines are numbered from 0 in order of arrival.
-    first: u64,
+    /// Each with the number of its first line; lines are numbered from 0 in order of arrival.
+    lines: VecDeque<(u64, Lines)>,
+    /// Number of the next line.
+    next: u64,
     weight: usize,
     ended: bool,
 }
@@ -44,17 +45,18 @@ impl Ring {
     }
 
     /// Adds lines; the oldest make room.
-    pub fn push(&self, lines: impl IntoIterator<Item = Line>) {
+    pub fn push(&self, all: impl IntoIterator<Item = Lines>) {
         let mut state = self.state();
-        for line in lines {
-            state.weight += line.weight();
-            state.lines.push_back(line);
+        for lines in all {
+            state.weight += lines.weight();
+            let number = state.next;
+            state.next += lines.count;
+            state.lines.push_back((number, lines));
             while state.weight > MAX_BYTES {
-                let Some(oldest) = state.lines.pop_front() else {
+                let Some((_, oldest)) = state.lines.pop_front() else {
                     break;
                 };
                 state.weight -= oldest.weight();
-                state.first += 1;
             }
         }
         drop(state);
@@ -103,35 +105,40 @@ pub struct Reader {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// The next lines, and how many were lost before them.
-    Lines(Vec<Line>, u64),
+    Lines(Vec<Lines>, u64),
     /// Nothing new yet.
     Empty,
     /// Nothing new will come.
     Ended,
 }
 
-/// Lines handed out at once.
-const STEP_LINES: usize = 64;
+/// Bytes handed out at once, and a run of lines more.
+const STEP_BYTES: usize = 64 << 10;
 
 impl Reader {
     /// The next lines, without waiting.
     pub fn step(&mut self) -> Step {
         self.changed.mark_unchanged();
         let state = self.ring.state();
-        // A reader that starts late has lost nothing: it asked for what is there.
-        let lost = if self.next == 0 {
-            0
-        } else {
-            state.first.saturating_sub(self.next)
-        };
-        let start = self.next.max(state.first);
-        let skip = usize::try_from(start - state.first).unwrap_or(usize::MAX);
-        let lines: Vec<_> = state.lines.iter().skip(skip).take(STEP_LINES).cloned().collect();
-        if lines.is_empty() {
-            return if state.ended { Step::Ended } else { Step::Empty };
+        let known = state.lines.partition_point(|(number, _)| *number < self.next);
+        let (mut taken, mut bytes, mut lost) = (Vec::new(), 0, 0);
+        for (number, lines) in state.lines.iter().skip(known) {
+            if bytes >= STEP_BYTES {
+                break;
+            }
+            // A reader that starts late has lost nothing: it asked for what is there.
+            if taken.is_empty() && self.next > 0 {
+                lost = number - self.next;
+            }
+            self.next = number + lines.count;
+            bytes += lines.weight();
+            taken.push(lines.clone());
         }
-        self.next = start + lines.len() as u64;
-        Step::Lines(lines, lost)
+        match taken.is_empty() {
+            true if state.ended => Step::Ended,
+            true => Step::Empty,
+            false => Step::Lines(taken, lost),
+        }
     }
 
     /// Waits until there may be something new.
@@ -146,11 +153,12 @@ mod tests {
     use super::super::line::Source;
     use super::*;
 
-    fn line(text: Vec<u8>) -> [Line; 1] {
-        [Line {
+    fn line(text: Vec<u8>) -> [Lines; 1] {
+        [Lines {
             time_ms: 0,
             container: "app".into(),
             source: Source::Stdout,
+            count: 1 + text.iter().filter(|byte| **byte == b'\n').count() as u64,
             text: text.into(),
         }]
     }
@@ -162,10 +170,15 @@ mod tests {
         let mut reader = ring.reader();
         assert!(matches!(reader.step(), Step::Lines(lines, 0) if lines.len() == 1));
         assert_eq!(reader.step(), Step::Empty);
+        let mut many = vec![b'x'; MAX_BYTES / 4];
+        many[1] = b'\n';
         for _ in 0..10 {
-            ring.push(line(vec![b'x'; MAX_BYTES / 4]));
+            ring.push(line(many.clone()));
         }
-        assert!(matches!(reader.step(), Step::Lines(lines, 7) if lines.len() == 3));
+        assert!(matches!(reader.step(), Step::Lines(lines, 14) if lines.len() == 1));
+        for _ in 0..2 {
+            assert!(matches!(reader.step(), Step::Lines(lines, 0) if lines[0].count == 2));
+        }
         ring.end();
         assert_eq!(reader.step(), Step::Ended);
     }

@@ -6,7 +6,7 @@
 //! ```
 //! All integers are big-endian; the checksum covers the header before it and the payload.
 
-use manifest_sync::log_record::{Bytes, Decoder, Dropped, Entry, MAX_RECORD_BYTES, RECORD_HEAD_BYTES};
+use manifest_sync::log_record::{Bytes, Decoder, Dropped, Entry, MAX_ENTRY_BYTES};
 
 use super::item::{Item, span};
 
@@ -15,7 +15,7 @@ pub(super) const HEADER_BYTES: usize = 28;
 /// A payload is closed once it has this many bytes; one entry more may fit.
 const PAYLOAD_BYTES: usize = 64 << 10;
 /// Largest payload that is read.
-const MAX_PAYLOAD_BYTES: usize = PAYLOAD_BYTES + MAX_RECORD_BYTES + 4;
+const MAX_PAYLOAD_BYTES: usize = PAYLOAD_BYTES + MAX_ENTRY_BYTES + 4;
 
 const MAGIC: [u8; 4] = *b"CLB1";
 
@@ -71,9 +71,7 @@ pub(super) fn items(header: &Header, block: &Bytes) -> Option<Vec<Item>> {
         return None;
     }
     let mut decoder = Decoder::whole(block.slice(HEADER_BYTES..));
-    // A gap takes as many places as it likes.
-    let places = usize::try_from(header.places).unwrap_or(usize::MAX);
-    let mut items = Vec::with_capacity(places.min(header.payload / RECORD_HEAD_BYTES));
+    let mut items = Vec::new();
     let mut place = header.first;
     while let Some(entry) = decoder.next_entry().ok()? {
         let item = Item::new(place, entry);
@@ -104,7 +102,7 @@ pub(super) fn encode(mut first: u64, entries: &[Entry]) -> Vec<(Bytes, u64)> {
                 ..dropped.clone()
             })
             .encode(&mut block),
-            Entry::Record(_) => entry.encode(&mut block),
+            Entry::Run(_) => entry.encode(&mut block),
         }
         places = span(entry).saturating_add(places);
         if block.len() >= HEADER_BYTES + PAYLOAD_BYTES {

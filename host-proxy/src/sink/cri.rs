@@ -1,31 +1,36 @@
 //! The format of container runtimes' log files: `TIME STREAM TAG TEXT`, where the tag says whether the line goes on.
 
-use manifest_sync::log_record::LogStream;
+use manifest_sync::log_record::{LogRun, LogStream, Record};
 
-use super::item::Body;
+use super::item::Notice;
 use crate::time;
 
-/// Appends one line. A notice is a line of standard error, which every reader of such files keeps.
-pub(super) fn render(body: &Body, out: &mut Vec<u8>) {
-    match body {
-        Body::Record(record) => {
-            time(record.time_ns, out);
-            out.extend_from_slice(match record.stream {
-                // The format knows two.
-                LogStream::Stdout | LogStream::Sealed => b" stdout ",
-                LogStream::Stderr => b" stderr ",
-            });
-            out.extend_from_slice(if record.partial { b"P " } else { b"F " });
-            out.extend_from_slice(&record.bytes);
-        }
-        Body::Notice(notice) => {
-            time(notice.time_ns, out);
-            out.extend_from_slice(b" stderr F -- ");
-            out.extend_from_slice(notice.text().as_bytes());
-            out.extend_from_slice(b" --");
-        }
-    }
+/// What the lines of a run begin with; the tag follows.
+pub(super) fn head(run: &LogRun) -> Vec<u8> {
+    let mut head = Vec::with_capacity(48);
+    time(run.time_ns, &mut head);
+    head.extend_from_slice(match run.stream {
+        // The format knows two.
+        LogStream::Stdout | LogStream::Sealed => b" stdout ",
+        LogStream::Stderr => b" stderr ",
+    });
+    head
+}
+
+/// Appends one record, with the head of its run.
+pub(super) fn line(head: &[u8], record: &Record<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(head);
+    out.extend_from_slice(if record.partial { b"P " } else { b"F " });
+    out.extend_from_slice(record.line);
     out.push(b'\n');
+}
+
+/// Appends a notice: a line of standard error, which every reader of such files keeps.
+pub(super) fn notice(notice: &Notice, out: &mut Vec<u8>) {
+    time(notice.time_ns, out);
+    out.extend_from_slice(b" stderr F -- ");
+    out.extend_from_slice(notice.text().as_bytes());
+    out.extend_from_slice(b" --\n");
 }
 
 /// Appends `2026-11-21T03:04:40.042000000Z`.

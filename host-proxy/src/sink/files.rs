@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cri;
 use super::cursor::Mark;
-use super::item::{Batch, Body, Item, Origin};
+use super::item::{Batch, Body, Origin};
 use super::log_file::LogFile;
 use super::output::{Delivered, Trouble};
 use super::spec::Files;
@@ -98,40 +98,58 @@ impl FilesOutput {
             self.open.clear();
             self.pod = pod;
         }
-        let mut line = Vec::new();
-        // After an error within the batch, its first part may be noted already.
-        let noted = |note: &Note, item: &Item| note.boot == batch.origin.boot && item.next <= note.accepted;
         for item in &batch.items {
-            if noted(&self.note, item) {
+            // After an error within the batch, its first part may be noted already.
+            let noted = if self.note.boot == batch.origin.boot {
+                self.note.accepted
+            } else {
+                0
+            };
+            if item.next <= noted {
                 continue;
             }
-            line.clear();
-            cri::render(&item.body, &mut line);
-            let (container, attempt) = match &item.body {
-                Body::Record(record) => (&*record.container, Some(record.attempt)),
-                Body::Notice(notice) => (notice.container.as_deref().unwrap_or(NOTICES), None),
-            };
-            let name = self.file(container, attempt)?;
-            let full = self
-                .open
-                .get(&name)
-                .is_some_and(|file| file.would_exceed(line.len(), self.options.max_bytes));
-            if full {
-                // Everything before this line is certain before the file gets another name.
-                self.save(batch, item.index)?;
-                if let Some(file) = self.open.get_mut(&name) {
-                    file.rotate(self.options.max_files)?;
+            let mut line = Vec::new();
+            match &item.body {
+                Body::Run(run) => {
+                    let name = self.file(&run.container, Some(run.attempt))?;
+                    let head = cri::head(run);
+                    for (place, record) in (item.index..).zip(run.as_ref().records()) {
+                        if place >= noted {
+                            line.clear();
+                            cri::line(&head, &record, &mut line);
+                            self.push(&name, &line, batch, place)?;
+                        }
+                    }
                 }
-            }
-            if let Some(file) = self.open.get_mut(&name) {
-                file.push(&line)?;
-            }
-            if matches!(item.body, Body::Notice(_)) {
-                // A notice made again would have another time, and what follows would not be recognised.
-                self.save(batch, item.next)?;
+                Body::Notice(notice) => {
+                    let name = self.file(notice.container.as_deref().unwrap_or(NOTICES), None)?;
+                    cri::notice(notice, &mut line);
+                    self.push(&name, &line, batch, item.index)?;
+                    // A notice made again would have another time, and what follows would not be recognised.
+                    self.save(batch, item.next)?;
+                }
             }
         }
         self.save(batch, batch.end())
+    }
+
+    /// Adds the line at `place` to the open file `name`, which is rotated before it is too long.
+    fn push(&mut self, name: &str, line: &[u8], batch: &Batch, place: u64) -> io::Result<()> {
+        let full = self
+            .open
+            .get(name)
+            .is_some_and(|file| file.would_exceed(line.len(), self.options.max_bytes));
+        if full {
+            // Everything before this line is certain before the file gets another name.
+            self.save(batch, place)?;
+        }
+        let Some(file) = self.open.get_mut(name) else {
+            return Ok(());
+        };
+        if full {
+            file.rotate(self.options.max_files)?;
+        }
+        file.push(line)
     }
 
     /// Opens the file of a container's instance, of the newest for `None`; returns its directory's name.
@@ -189,13 +207,7 @@ impl FilesOutput {
                 files.insert(key.clone(), *spot);
             }
         }
-        let taken = batch.items.iter().take_while(|item| item.next <= place);
-        let sequence = taken
-            .filter_map(|item| match &item.body {
-                Body::Record(record) => Some(record.sequence),
-                Body::Notice(_) => None,
-            })
-            .last();
+        let sequence = batch.last_sequence(place);
         let same_boot = self.note.boot == batch.origin.boot;
         self.note = Note {
             accepted: place,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::tests::{origin, record};
 use super::*;
-use crate::sink::item::{Cause, Notice};
+use crate::sink::item::{Cause, Item, Notice};
 
 fn options(directory: &Path, max_bytes: u64) -> Files {
     Files {
@@ -102,8 +102,8 @@ fn instances_have_files_of_their_own_and_two_of_them_are_kept() {
     let mut files = FilesOutput::new(options(path, 1 << 20), path.join("file.files"));
     for attempt in 0..4 {
         let mut batch = batch(1 + u64::from(attempt)..2 + u64::from(attempt), 3);
-        if let Body::Record(record) = &mut batch.items[0].body {
-            record.attempt = attempt;
+        if let Body::Run(run) = &mut batch.items[0].body {
+            run.attempt = attempt;
         }
         files.deliver(&batch).expect("written");
     }

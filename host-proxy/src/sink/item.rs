@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use manifest_sync::log_record::{Entry, LogRecord};
+use manifest_sync::log_record::{Entry, LogRun};
 use serde::{Deserialize, Serialize};
 
 /// Where records come from: one boot of one enclave, and the Pod in it. What the enclave says of itself is a label
@@ -40,22 +40,22 @@ impl Origin {
 /// Largest gap that is believed: a hostile enclave must not overflow the numbering.
 const MAX_GAP: u64 = 1 << 40;
 
-/// Places in the spool that an entry takes: a gap takes one for each missing record, so that subtraction counts.
+/// Places in the spool that an entry takes: one for each record, missing or not, so that subtraction counts.
 pub(super) fn span(entry: &Entry) -> u64 {
     match entry {
-        Entry::Record(_) => 1,
+        Entry::Run(run) => u64::from(run.records),
         Entry::Dropped(dropped) => dropped.records.clamp(1, MAX_GAP),
     }
 }
 
-/// One thing to be delivered.
+/// Records that were read together, or a notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Item {
-    /// Place in the spool.
+    /// Place in the spool, of the first record.
     pub(super) index: u64,
     /// Place of what follows.
     pub(super) next: u64,
-    /// It may have been delivered before: whoever sent it ended before it was told.
+    /// They may have been delivered before: whoever sent them ended before it was told.
     pub(super) resent: bool,
     /// The content.
     pub(super) body: Body,
@@ -64,7 +64,7 @@ pub(super) struct Item {
 /// Content of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Body {
-    Record(LogRecord),
+    Run(LogRun),
     Notice(Notice),
 }
 
@@ -73,7 +73,7 @@ impl Item {
     pub(super) fn new(index: u64, entry: Entry) -> Self {
         let next = index.saturating_add(span(&entry));
         let body = match entry {
-            Entry::Record(record) => Body::Record(record),
+            Entry::Run(run) => Body::Run(run),
             Entry::Dropped(dropped) => Body::Notice(Notice {
                 container: dropped.container.as_deref().map(str::to_owned),
                 records: dropped.records,
@@ -89,13 +89,63 @@ impl Item {
         }
     }
 
+    /// Records in it; a notice is none.
+    pub(super) fn records(&self) -> u64 {
+        match &self.body {
+            Body::Run(run) => u64::from(run.records),
+            Body::Notice(_) => 0,
+        }
+    }
+
     /// Roughly what it takes in a batch.
     pub(super) fn weight(&self) -> usize {
         match &self.body {
-            Body::Record(record) => record.bytes.len() + record.container.len() + 64,
+            Body::Run(run) => {
+                let each = run.container.len() + 64;
+                run.text.len() + each * usize::try_from(run.records).unwrap_or(usize::MAX)
+            }
             Body::Notice(_) => 128,
         }
     }
+
+    /// Place after the record `sequence`, if that is in it or before it.
+    pub(super) fn place_after(&self, sequence: u64) -> Option<u64> {
+        match &self.body {
+            Body::Run(run) => {
+                let known = sequence.checked_sub(run.sequence)?.saturating_add(1);
+                Some(self.index.saturating_add(known).min(self.next))
+            }
+            Body::Notice(_) => None,
+        }
+    }
+
+    /// Leaves what is before `place` in this item and returns the rest, if it is a run that goes across it.
+    pub(super) fn split_off(&mut self, place: u64) -> Option<Self> {
+        let Body::Run(run) = &mut self.body else {
+            return None;
+        };
+        let rest = run.split_off(place.checked_sub(self.index).filter(|before| *before > 0)?)?;
+        let rest = Self {
+            index: place,
+            next: self.next,
+            resent: self.resent,
+            body: Body::Run(rest),
+        };
+        self.next = place;
+        Some(rest)
+    }
+}
+
+/// Leaves what is before `place` in `items` and returns the rest; a notice is not cut.
+pub(super) fn split_off(items: &mut Vec<Item>, place: u64) -> Vec<Item> {
+    let whole = items.partition_point(|item| item.next <= place);
+    let mut rest = items.split_off(whole);
+    if let Some(first) = rest.first_mut()
+        && let Some(after) = first.split_off(place)
+    {
+        items.push(std::mem::replace(first, after));
+    }
+    rest
 }
 
 /// Records that nobody will see.
@@ -165,13 +215,14 @@ impl Lost {
                 let count = self.enclave.entry(name.to_owned()).or_default();
                 *count = count.saturating_add(dropped.records);
             }
-            Entry::Record(record) => {
+            Entry::Run(run) => {
+                let records = u64::from(run.records);
                 let full = self.containers.len() >= MAX_NAMES;
-                match self.containers.get_mut(&*record.container) {
-                    Some(count) => *count += 1,
-                    None if full => self.unnamed += 1,
+                match self.containers.get_mut(&*run.container) {
+                    Some(count) => *count += records,
+                    None if full => self.unnamed += records,
                     None => {
-                        self.containers.insert(record.container.to_string(), 1);
+                        self.containers.insert(run.container.to_string(), records);
                     }
                 }
             }
@@ -238,11 +289,18 @@ impl Batch {
 
     /// Records in it.
     pub(super) fn records(&self) -> u64 {
-        let records = self
-            .items
-            .iter()
-            .filter(|item| matches!(item.body, Body::Record(_)));
-        records.count() as u64
+        self.items.iter().map(Item::records).sum()
+    }
+
+    /// Sequence of the last record before `place`.
+    pub(super) fn last_sequence(&self, place: u64) -> Option<u64> {
+        self.items.iter().rev().find_map(|item| match &item.body {
+            Body::Run(run) if item.index < place => {
+                let taken = place.min(item.next) - item.index;
+                Some(run.sequence.saturating_add(taken - 1))
+            }
+            Body::Run(_) | Body::Notice(_) => None,
+        })
     }
 }
 

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use manifest_sync::log_record::{LogRun, Record};
 use serde::Serialize;
 
 use super::http::Client;
-use super::item::{Batch, Body, Item, Origin};
+use super::item::{Batch, Body, Origin};
 use super::output::{Delivered, Trouble};
 use super::spec::Loki;
 
@@ -43,8 +44,11 @@ struct Stream {
 #[serde(untagged)]
 enum Line {
     Plain(String, String),
-    WithMetadata(String, String, BTreeMap<&'static str, String>),
+    WithMetadata(String, String, Metadata),
 }
+
+/// Structured metadata of a line.
+type Metadata = BTreeMap<&'static str, String>;
 
 impl LokiOutput {
     /// For the server of `options`.
@@ -77,8 +81,7 @@ impl LokiOutput {
             last.clear();
         }
         let mut streams: BTreeMap<Key, Vec<Line>> = BTreeMap::new();
-        for item in &batch.items {
-            let (key, time_ns, text) = parts(item);
+        let mut add = |key: Key, time_ns: u64, text: String, metadata: &dyn Fn() -> Metadata| {
             let time = match last.get(&key) {
                 Some((written, sent)) if *written == time_ns => sent + 1,
                 _ => time_ns,
@@ -86,11 +89,28 @@ impl LokiOutput {
             last.insert(key.clone(), (time_ns, time));
             let time = time.to_string();
             let line = if self.metadata {
-                Line::WithMetadata(time, text, metadata(item))
+                Line::WithMetadata(time, text, metadata())
             } else {
                 Line::Plain(time, text)
             };
             streams.entry(key).or_default().push(line);
+        };
+        for item in &batch.items {
+            match &item.body {
+                Body::Run(run) => {
+                    for record in run.as_ref().records() {
+                        let key = (Some(run.container.to_string()), run.stream.word());
+                        let text = String::from_utf8_lossy(record.line).into_owned();
+                        add(key, run.time_ns, text, &|| of_record(run, &record));
+                    }
+                }
+                Body::Notice(notice) => {
+                    let key = (notice.container.clone(), "cloister");
+                    add(key, notice.time_ns, notice.text(), &|| {
+                        Metadata::from([("dropped", notice.records.to_string())])
+                    });
+                }
+            }
         }
         let streams = streams
             .into_iter()
@@ -115,28 +135,10 @@ impl LokiOutput {
     }
 }
 
-fn parts(item: &Item) -> (Key, u64, String) {
-    match &item.body {
-        Body::Record(record) => {
-            let stream = record.stream.word();
-            let text = String::from_utf8_lossy(&record.bytes).into_owned();
-            ((Some(record.container.to_string()), stream), record.time_ns, text)
-        }
-        Body::Notice(notice) => (
-            (notice.container.clone(), "cloister"),
-            notice.time_ns,
-            notice.text(),
-        ),
-    }
-}
-
-fn metadata(item: &Item) -> BTreeMap<&'static str, String> {
-    match &item.body {
-        Body::Record(record) => BTreeMap::from([
-            ("sequence", record.sequence.to_string()),
-            ("attempt", record.attempt.to_string()),
-            ("logtag", if record.partial { "P" } else { "F" }.to_owned()),
-        ]),
-        Body::Notice(notice) => BTreeMap::from([("dropped", notice.records.to_string())]),
-    }
+fn of_record(run: &LogRun, record: &Record<'_>) -> Metadata {
+    Metadata::from([
+        ("sequence", record.sequence.to_string()),
+        ("attempt", run.attempt.to_string()),
+        ("logtag", if record.partial { "P" } else { "F" }.to_owned()),
+    ])
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use manifest_sync::log_record::LogRecord;
+use manifest_sync::log_record::{LogRun, Record};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -72,12 +72,13 @@ fn request(batch: &Batch) -> Value {
     let mut resources: BTreeMap<Option<(&str, u32)>, Vec<Value>> = BTreeMap::new();
     for item in &batch.items {
         match &item.body {
-            Body::Record(record) => {
-                let resource = Some((&*record.container, record.attempt));
+            Body::Run(run) => {
+                let resource = Some((&*run.container, run.attempt));
+                let records = run.as_ref().records();
                 resources
                     .entry(resource)
                     .or_default()
-                    .push(of_record(item, record, &observed));
+                    .extend(records.map(|record| of_record(item, run, &record, &observed)));
             }
             Body::Notice(notice) => {
                 resources
@@ -116,9 +117,9 @@ fn resource(origin: &Origin, container: Option<(&str, u32)>) -> Vec<Value> {
     attributes
 }
 
-fn of_record(item: &Item, record: &LogRecord, observed: &str) -> Value {
+fn of_record(item: &Item, run: &LogRun, record: &Record<'_>, observed: &str) -> Value {
     let mut attributes = vec![
-        text("log.iostream", record.stream.word()),
+        text("log.iostream", run.stream.word()),
         text("logtag", if record.partial { "P" } else { "F" }),
         number("cloister.log.sequence", record.sequence),
     ];
@@ -126,10 +127,10 @@ fn of_record(item: &Item, record: &LogRecord, observed: &str) -> Value {
         attributes.push(json!({"key": "cloister.log.resent", "value": {"boolValue": true}}));
     }
     json!({
-        "timeUnixNano": record.time_ns.to_string(),
+        "timeUnixNano": run.time_ns.to_string(),
         "observedTimeUnixNano": observed,
         "severityNumber": INFO,
-        "body": {"stringValue": String::from_utf8_lossy(&record.bytes)},
+        "body": {"stringValue": String::from_utf8_lossy(record.line)},
         "attributes": attributes,
     })
 }

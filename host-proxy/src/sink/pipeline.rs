@@ -119,10 +119,11 @@ impl Pipeline {
         let mut at = self.resume(&origin.boot);
         let mut taken = Vec::with_capacity(entries.len());
         for entry in entries {
-            let (first, last) = match &entry {
-                Entry::Record(record) => (record.sequence, record.sequence),
-                Entry::Dropped(dropped) => (dropped.first, entry.last_sequence()),
+            let first = match &entry {
+                Entry::Run(run) => run.sequence,
+                Entry::Dropped(dropped) => dropped.first,
             };
+            let last = entry.last_sequence();
             if last <= at {
                 continue;
             }
@@ -139,14 +140,14 @@ impl Pipeline {
             // A gap that nobody mentioned is one nevertheless.
             let next = at.saturating_add(1);
             missing(first.saturating_sub(next), next, None);
-            if let Entry::Dropped(dropped) = &entry {
-                let from = first.max(next);
-                missing((last - from).saturating_add(1), from, dropped.container.as_ref());
+            match entry {
+                Entry::Dropped(dropped) => {
+                    let from = first.max(next);
+                    missing((last - from).saturating_add(1), from, dropped.container.as_ref());
+                }
+                Entry::Run(run) => taken.extend(run.after(at).map(Entry::Run)),
             }
             at = last;
-            if matches!(entry, Entry::Record(_)) {
-                taken.push(entry);
-            }
         }
         self.at.1 = at;
         self.count(&taken);
@@ -156,24 +157,13 @@ impl Pipeline {
         }
     }
 
-    /// Counts what was taken, one run of records of the same output at a time.
+    /// Counts what was taken.
     fn count(&self, taken: &[Entry]) {
-        let mut records = taken
-            .iter()
-            .filter_map(|entry| match entry {
-                Entry::Record(record) => Some(record),
-                Entry::Dropped(_) => None,
-            })
-            .peekable();
-        while let Some(first) = records.next() {
-            let mut sum = (1, first.bytes.len() as u64);
-            while let Some(same) =
-                records.next_if(|record| record.container == first.container && record.stream == first.stream)
-            {
-                sum.0 += 1;
-                sum.1 += same.bytes.len() as u64;
+        for entry in taken {
+            if let Entry::Run(run) = entry {
+                let sum = (u64::from(run.records), run.line_bytes());
+                self.counts.received(&run.container, run.stream, sum);
             }
-            self.counts.received(&first.container, first.stream, sum);
         }
     }
 
@@ -252,7 +242,7 @@ async fn write(mut work: mpsc::Receiver<Work>, spool: Arc<Spool>) {
         match tokio::time::timeout(SYNC, work.recv()).await {
             Ok(Some((origin, entries))) => {
                 let sequence = entries.first().map_or(0, |entry| match entry {
-                    Entry::Record(record) => record.sequence,
+                    Entry::Run(run) => run.sequence,
                     Entry::Dropped(dropped) => dropped.first,
                 });
                 spool.append(&origin, sequence, &entries);

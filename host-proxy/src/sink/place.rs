@@ -28,7 +28,7 @@ impl Place {
         let (items, damaged) = segment.items_from(from);
         for item in items {
             match item.body {
-                Body::Record(record) => self.lost.count(&Entry::Record(record)),
+                Body::Run(run) => self.lost.count(&Entry::Run(run)),
                 Body::Notice(notice) => {
                     self.lost.count(&Entry::Dropped(Dropped {
                         first: 0,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::counts::Tally;
 use super::cursor::{Cursor, Mark};
-use super::item::{Batch, Body};
+use super::item::Batch;
 
 /// How much a machine that loses its power may forget. A process that is killed forgets nothing.
 const SYNC: Duration = Duration::from_secs(1);
@@ -60,17 +60,7 @@ impl Progress {
         if place == self.mark.accepted {
             return;
         }
-        let taken = batch.items.partition_point(|item| item.next <= place);
-        let last = batch
-            .items
-            .iter()
-            .take(taken)
-            .rev()
-            .find_map(|item| match &item.body {
-                Body::Record(record) => Some(record.sequence),
-                Body::Notice(_) => None,
-            });
-        if let Some(sequence) = last {
+        if let Some(sequence) = batch.last_sequence(place) {
             self.mark.sequence = sequence;
         }
         self.mark.accepted = place;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::block;
-use super::item::{Item, Origin};
+use super::item::{Item, Origin, split_off};
 use super::segment::{Body, Segment, block_bytes};
 use super::spool::Spool;
 
@@ -90,7 +90,7 @@ impl Reader {
                 place.skip(spot.end);
                 continue;
             };
-            items.retain(|item| item.next > position);
+            let items = split_off(&mut items, position);
             place.position = items.last().map_or(spot.end, |item| item.next);
             self.at = (spot.segment, at);
             self.origin = Some(Arc::clone(&spot.origin));
@@ -150,7 +150,8 @@ impl Reader {
         let segments = state.segments.iter();
         let ours = segments.filter(|segment| *segment.origin == *origin && segment.first < to);
         let mut items: Vec<Item> = ours.flat_map(|segment| segment.items_from(from).0).collect();
-        items.retain(|item| item.index >= from && item.index < to);
+        split_off(&mut items, to);
+        items.retain(|item| item.index < to);
         items
     }
 }

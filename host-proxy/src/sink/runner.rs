@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use super::counts::{Tally, add};
-use super::item::{Batch, Body, Item, Origin};
+use super::item::{Batch, Body, Item, Origin, split_off};
 use super::output::{Output, Trouble};
 use super::progress::Progress;
 use super::reader::{Reader, Step};
@@ -56,24 +56,60 @@ impl Earlier {
         if self.boot != origin.boot {
             return 0;
         }
-        let sequence = |item: &Item| match &item.body {
-            Body::Record(record) => Some(record.sequence),
-            Body::Notice(_) => None,
-        };
         // Gaps before the last record that it has are known there, too.
-        let has = |item: &Item| sequence(item).is_some_and(|sequence| sequence <= self.has);
-        if let Some(last) = items.iter().rposition(has) {
-            items.drain(..=last);
+        let up_to = |items: &[Item], sequence| items.iter().rev().find_map(|item| item.place_after(sequence));
+        if let Some(place) = up_to(items, self.has) {
+            *items = split_off(items, place);
         }
-        let mut marked = 0;
-        for item in items {
-            let sent = item.index < self.may_have_places
-                || sequence(item).is_some_and(|sequence| sequence <= self.may_have);
-            item.resent |= sent;
-            marked += u64::from(sent);
-        }
+        let sent = self.may_have_places.max(up_to(items, self.may_have).unwrap_or(0));
+        let rest = split_off(items, sent);
+        let marked = mark_resent(items);
+        items.extend(rest);
         marked
     }
+}
+
+/// Moves items into a batch until its weight is `most`, which one record may exceed; returns the rest.
+fn take(items: Vec<Item>, batch: &mut Vec<Item>, weight: &mut usize, most: usize) -> Vec<Item> {
+    let mut items = VecDeque::from(items);
+    while *weight < most
+        && let Some(mut item) = items.pop_front()
+    {
+        let (whole, room) = (item.weight(), most - *weight);
+        if whole > room {
+            // As many records as there is room for, if they are all alike.
+            let fitting = item.records() * room as u64 / whole as u64;
+            if let Some(rest) = item.split_off(item.index + fitting.max(1)) {
+                items.push_front(rest);
+            }
+        }
+        *weight += item.weight();
+        batch.push(item);
+    }
+    items.into()
+}
+
+/// Takes half of a batch off; `None`: it is one record.
+fn halve(batch: &mut Batch) -> Option<Batch> {
+    let items = match batch.items.as_mut_slice() {
+        [one] => vec![one.split_off(one.index + one.records() / 2)?],
+        items => {
+            let half = items.len() / 2;
+            batch.items.split_off(half)
+        }
+    };
+    let origin = Arc::clone(&batch.origin);
+    Some(Batch { origin, items })
+}
+
+/// Marks records that may be delivered a second time, and counts them.
+fn mark_resent(items: &mut [Item]) -> u64 {
+    let mut marked = 0;
+    for item in items.iter_mut().filter(|item| !item.resent) {
+        item.resent = true;
+        marked += item.records();
+    }
+    marked
 }
 
 impl Runner {
@@ -106,11 +142,11 @@ impl Runner {
                         continue;
                     }
                     let (batch, weight, _) = batch.get_or_insert_with(|| {
-                        let items = Vec::new();
+                        let (origin, items) = (Arc::clone(&origin), Vec::new());
                         (Batch { origin, items }, 0, Instant::now())
                     });
-                    *weight += items.iter().map(Item::weight).sum::<usize>();
-                    batch.items.extend(items);
+                    let rest = take(items, &mut batch.items, weight, self.spec.batch_bytes);
+                    self.stash = (!rest.is_empty()).then_some((origin, rest));
                 }
                 Step::Empty => {
                     let patience = match &batch {
@@ -161,17 +197,15 @@ impl Runner {
                         self.well();
                         break;
                     }
-                    Err(Trouble::TooLarge { .. }) if batch.items.len() > 1 => {
-                        let half = batch.items.len() / 2;
-                        let items = batch.items.split_off(half);
-                        let origin = Arc::clone(&batch.origin);
-                        queue.push_front(Batch { origin, items });
-                    }
-                    Err(Trouble::TooLarge { reason } | Trouble::Refused { reason }) => {
-                        self.refuse(batch.records(), &reason);
-                        self.progress.accept(&batch, batch.end());
-                        self.spool.release(self.number, batch.end());
-                        self.backoff.reset();
+                    Err(Trouble::TooLarge { reason }) => match halve(&mut batch) {
+                        Some(rest) => queue.push_front(rest),
+                        None => {
+                            self.give_up(&batch, &reason);
+                            break;
+                        }
+                    },
+                    Err(Trouble::Refused { reason }) => {
+                        self.give_up(&batch, &reason);
                         break;
                     }
                     Err(Trouble::Retry { reason, after, doubt }) => {
@@ -189,26 +223,30 @@ impl Runner {
     /// Removes what was taken from a batch that was not taken as a whole, and adds what is in doubt again.
     fn take_back(&mut self, batch: &mut Batch, doubt: Option<u64>) {
         let (accepted, end) = (self.progress.mark().accepted, batch.end());
-        let taken = batch.items.partition_point(|item| item.next <= accepted);
-        let rest = batch.items.split_off(taken);
-        let sent = std::mem::replace(&mut batch.items, rest);
-        add(&self.tally.sent, sent.len() as u64);
+        let rest = split_off(&mut batch.items, accepted);
+        add(&self.tally.sent, batch.records());
+        batch.items = rest;
         let Some(doubt) = doubt else { return };
         let start = batch.items.first().map_or(end, |item| item.index);
         let mut again = self.reader.again(&batch.origin, doubt, start);
         let before = again.iter().find_map(|item| match &item.body {
-            Body::Record(record) => Some(record.sequence.saturating_sub(1)),
+            Body::Run(run) => Some(run.sequence.saturating_sub(1)),
             Body::Notice(_) => None,
         });
         if let Some(first) = again.first().map(|item| item.index) {
             self.progress.doubt(first, before);
         }
         again.append(&mut batch.items);
-        for item in again.iter_mut().filter(|item| item.index < end && !item.resent) {
-            item.resent = true;
-            add(&self.tally.resent, 1);
-        }
+        add(&self.tally.resent, mark_resent(&mut again));
         batch.items = again;
+    }
+
+    /// Nobody will ever take it.
+    fn give_up(&mut self, batch: &Batch, reason: &str) {
+        self.refuse(batch.records(), reason);
+        self.progress.accept(batch, batch.end());
+        self.spool.release(self.number, batch.end());
+        self.backoff.reset();
     }
 
     fn report(&mut self, reason: &str) {

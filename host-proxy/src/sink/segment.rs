@@ -1,7 +1,7 @@
 //! Segments: a run of blocks of one origin, in a file or in memory. The spool adds to the last and drops whole ones.
 //!
 //! ```text
-//! "CLSEG001" | u32 bytes of the description | u32 its CRC-32 | description (JSON) | blocks
+//! "CLSEG002" | u32 bytes of the description | u32 its CRC-32 | description (JSON) | blocks
 //! ```
 
 use std::fs::File;
@@ -14,9 +14,9 @@ use manifest_sync::log_record::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::block::{self, HEADER_BYTES, Header};
-use super::item::{Item, Origin};
+use super::item::{self, Item, Origin};
 
-const MAGIC: [u8; 8] = *b"CLSEG001";
+const MAGIC: [u8; 8] = *b"CLSEG002";
 /// Largest description: names of Kubernetes objects have at most 253 bytes.
 const MAX_DESCRIPTION: usize = 4096;
 
@@ -221,9 +221,10 @@ impl Segment {
                 let Some((header, bytes)) = self.body.block(at, self.bytes) else {
                     break;
                 };
-                let Some(block) = block::items(&header, &bytes) else {
+                let Some(mut block) = block::items(&header, &bytes) else {
                     break;
                 };
+                let block = item::split_off(&mut block, from);
                 items.extend(block.into_iter().filter(|item| item.index >= from));
             }
             at += block_bytes(&header);

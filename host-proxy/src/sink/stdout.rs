@@ -7,7 +7,7 @@ use super::cri;
 use super::item::{Batch, Body, Item, Notice};
 use super::output::Delivered;
 use super::spec::Format;
-use crate::logs::{Joiner, Line, Raw, Source};
+use crate::logs::{Joiner, Lines, Raw, Source};
 
 /// Printed at once, and a line more.
 const PRINT_BYTES: usize = 64 << 10;
@@ -65,8 +65,8 @@ impl StdoutOutput {
     /// Prints what is left of unfinished lines.
     pub(super) fn finish(&mut self) {
         let mut out = Vec::new();
-        for line in self.joiner.finish() {
-            self.line(&line, &mut out);
+        for lines in self.joiner.finish() {
+            self.print(&lines, &mut out);
         }
         self.write(&out);
     }
@@ -75,26 +75,38 @@ impl StdoutOutput {
         match (&item.body, self.format) {
             (body, Format::Cri) => {
                 let start = out.len();
-                cri::render(body, out);
+                match body {
+                    Body::Notice(notice) => cri::notice(notice, out),
+                    Body::Run(run) => {
+                        let head = cri::head(run);
+                        for record in run.as_ref().records() {
+                            cri::line(&head, &record, out);
+                        }
+                    }
+                }
                 if self.raw == Raw::No {
-                    let line = out.split_off(start);
-                    out.extend_from_slice(crate::logs::escaped(&line).as_bytes());
+                    let lines = out.split_off(start);
+                    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+                        out.extend_from_slice(crate::logs::escaped(line).as_bytes());
+                    }
                 }
             }
-            (Body::Record(record), _) => {
-                if let Some(line) = self.joiner.join(item.index, record.clone()) {
-                    self.line(&line, out);
+            (Body::Run(run), _) => {
+                let mut complete = Vec::new();
+                self.joiner.join(item.index, run.clone(), &mut complete);
+                for lines in complete {
+                    self.print(&lines, out);
                 }
             }
-            (Body::Notice(notice), _) => self.line(&notice_line(notice), out),
+            (Body::Notice(notice), _) => self.print(&notice_line(notice), out),
         }
     }
 
-    fn line(&mut self, line: &Line, out: &mut Vec<u8>) {
-        self.width = self.width.max(line.container.len());
+    fn print(&mut self, lines: &Lines, out: &mut Vec<u8>) {
+        self.width = self.width.max(lines.container.len());
         match self.format {
-            Format::Text => line.text(self.width, self.raw, out),
-            Format::Json | Format::Cri => line.json(out),
+            Format::Text => lines.text(self.width, self.raw, out),
+            Format::Json | Format::Cri => lines.json(out),
         }
     }
 
@@ -109,11 +121,12 @@ impl StdoutOutput {
 }
 
 /// A notice as a line between the others.
-pub(crate) fn notice_line(notice: &Notice) -> Line {
-    Line {
+pub(crate) fn notice_line(notice: &Notice) -> Lines {
+    Lines {
         time_ms: notice.time_ns / 1_000_000,
         container: notice.container.as_deref().unwrap_or_default().into(),
         source: Source::System,
+        count: 1,
         text: format!("-- {} --", notice.text()).into(),
     }
 }

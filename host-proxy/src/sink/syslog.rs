@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::time::{Duration, Instant};
 
-use manifest_sync::log_record::{LogRecord, LogStream};
+use manifest_sync::log_record::{LogRun, LogStream, Record};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::connect::{Connection, Connector};
@@ -94,9 +94,17 @@ impl SyslogOutput {
         };
         let (mut bytes, mut ends) = (Vec::new(), VecDeque::new());
         for item in &batch.items {
-            let before = bytes.len();
-            frames(item, &batch.origin, &self.options, &mut bytes);
-            ends.push_back((bytes.len(), item.index, item.next, bytes.len() - before));
+            let mut before = bytes.len();
+            frames(
+                item,
+                &batch.origin,
+                &self.options,
+                &mut bytes,
+                |place, next, end| {
+                    ends.push_back((end, place, next, end - before));
+                    before = end;
+                },
+            );
         }
         let mut written = 0;
         while written < bytes.len() {
@@ -151,33 +159,48 @@ async fn is_open(connection: &mut Box<dyn Connection>) -> io::Result<()> {
     }
 }
 
-/// The frames of one item; a record that is too long becomes several, of one sequence.
-fn frames(item: &Item, origin: &Origin, options: &Syslog, out: &mut Vec<u8>) {
+/// The frames of one item; a record that is too long becomes several, of one sequence. `ended` is told each record's place, that
+/// of what follows, and where its frames end in `out`.
+fn frames(
+    item: &Item,
+    origin: &Origin,
+    options: &Syslog,
+    out: &mut Vec<u8>,
+    mut ended: impl FnMut(u64, u64, usize),
+) {
     match &item.body {
         Body::Notice(notice) => {
             let head = notice_head(notice, origin, options.facility);
             frame(&head, notice.text().as_bytes(), out);
+            ended(item.index, item.next, out.len());
         }
-        Body::Record(record) => {
-            let parts = record.bytes.len();
-            let longest = head(record, item.resent, None, origin, options.facility).len()
-                + " partial=\"1\" part=\"999999\"".len();
-            let room = options.max_message.saturating_sub(longest).max(64);
-            if parts <= room {
-                let head = head(record, item.resent, None, origin, options.facility);
-                return frame(&head, &record.bytes, out);
-            }
-            let last = parts.div_ceil(room) - 1;
-            for (part, bytes) in record.bytes.chunks(room).enumerate() {
-                let more = record.partial || part < last;
-                let piece = Some((part, more));
-                frame(
-                    &head(record, item.resent, piece, origin, options.facility),
-                    bytes,
-                    out,
-                );
+        Body::Run(run) => {
+            for (place, record) in (item.index..).zip(run.as_ref().records()) {
+                let head = |part| head(run, &record, item.resent, part, origin, options.facility);
+                frames_of(&record, head, options.max_message, out);
+                ended(place, place.saturating_add(1), out.len());
             }
         }
+    }
+}
+
+/// The frames of one record, each with the head for its part.
+fn frames_of(
+    record: &Record<'_>,
+    head: impl Fn(Option<(usize, bool)>) -> String,
+    max_message: usize,
+    out: &mut Vec<u8>,
+) {
+    let whole = head(None);
+    let longest = whole.len() + " partial=\"1\" part=\"999999\"".len();
+    let room = max_message.saturating_sub(longest).max(64);
+    if record.line.len() <= room {
+        return frame(&whole, record.line, out);
+    }
+    let last = record.line.len().div_ceil(room) - 1;
+    for (part, bytes) in record.line.chunks(room).enumerate() {
+        let more = record.partial || part < last;
+        frame(&head(Some((part, more))), bytes, out);
     }
 }
 
@@ -191,29 +214,30 @@ fn frame(head: &str, text: &[u8], out: &mut Vec<u8>) {
 
 /// Everything before the text. Names were checked when they were received: nothing in them needs an escape.
 fn head(
-    record: &LogRecord,
+    run: &LogRun,
+    record: &Record<'_>,
     resent: bool,
     part: Option<(usize, bool)>,
     origin: &Origin,
     facility: u8,
 ) -> String {
-    let stream = record.stream.word();
-    let severity = match record.stream {
+    let stream = run.stream.word();
+    let severity = match run.stream {
         LogStream::Stdout | LogStream::Sealed => INFO,
         LogStream::Stderr => ERROR,
     };
-    let app: String = record.container.chars().take(48).collect();
+    let app: String = run.container.chars().take(48).collect();
     let mut head = format!(
         "<{}>1 {} {} {app} {} {stream} [cloister@32473 namespace=\"{}\" pod=\"{}\" uid=\"{}\" container=\"{}\" \
          stream=\"{stream}\" sequence=\"{}\"",
         facility * 8 + severity,
-        time(record.time_ns),
+        time(run.time_ns),
         origin.pod,
-        record.attempt,
+        run.attempt,
         origin.namespace,
         origin.pod,
         origin.uid,
-        record.container,
+        run.container,
         record.sequence,
     );
     if part.map_or(record.partial, |(_, more)| more) {

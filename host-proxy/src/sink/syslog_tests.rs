@@ -30,21 +30,22 @@ fn options() -> Syslog {
 }
 
 fn item(bytes: Vec<u8>) -> Item {
-    let record = LogRecord {
+    let run = LogRun {
         sequence: 7,
         time_ns: 1_795_230_280_042_000_000,
         container: "app".into(),
         attempt: 2,
         stream: LogStream::Stderr,
         partial: false,
-        bytes: bytes.into(),
+        records: 1,
+        text: bytes.into(),
     };
-    Item::new(1, manifest_sync::log_record::Entry::Record(record))
+    Item::new(1, manifest_sync::log_record::Entry::Run(run))
 }
 
 fn text(item: &Item) -> String {
     let mut out = Vec::new();
-    frames(item, &origin(), &options(), &mut out);
+    frames(item, &origin(), &options(), &mut out, |_, _, _| {});
     String::from_utf8(out).expect("text")
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use manifest_sync::log_record::{Dropped, Entry, LogRecord, LogStream};
+use manifest_sync::log_record::{Dropped, Entry, LogRun, LogStream};
 use proptest::prelude::*;
 
 use super::item::{Body, Cause, Item, Origin};
@@ -24,14 +24,15 @@ pub(crate) fn origin(boot: &str) -> Arc<Origin> {
 }
 
 pub(crate) fn record(sequence: u64, container: &str, bytes: usize) -> Entry {
-    Entry::Record(LogRecord {
+    Entry::Run(LogRun {
         sequence,
         time_ns: sequence,
         container: container.into(),
         attempt: 0,
         stream: LogStream::Stdout,
         partial: false,
-        bytes: vec![b'x'; bytes].into(),
+        records: 1,
+        text: vec![b'x'; bytes].into(),
     })
 }
 
@@ -43,7 +44,7 @@ fn read(reader: &mut Reader) -> (Vec<u64>, Vec<(Option<String>, u64)>) {
             Step::Items(_, items) => {
                 for item in items {
                     match item.body {
-                        Body::Record(record) => sequences.push(record.sequence),
+                        Body::Run(run) => sequences.extend(run.sequence..=run.last_sequence()),
                         Body::Notice(notice) => notices.push((notice.container, notice.records)),
                     }
                 }

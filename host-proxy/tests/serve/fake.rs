@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use manifest_sync::config::{CONTROL_PORT, DATA_PORT, Takeover};
 use manifest_sync::digest::Digest;
 use manifest_sync::link::{Address, Stream, StreamKind, StreamReply, listen, read_header, write_reply};
-use manifest_sync::log_record::{Dropped, Entry, LogRecord, LogStream};
+use manifest_sync::log_record::{Dropped, Entry, LogRun, LogStream};
 use manifest_sync::plan::Protocol;
 use manifest_sync::protocol::enclave::{Conversation, Input, encode};
 use manifest_sync::protocol::session::{Decision, Sessions};
@@ -262,14 +262,15 @@ impl Inner {
 /// Three records and a gap; one of them is split.
 async fn logs(mut stream: Stream, after: u64, follow: bool) {
     let record = |sequence, partial, bytes: &[u8]| {
-        Entry::Record(LogRecord {
+        Entry::Run(LogRun {
             sequence,
             time_ns: 1_795_230_280_000_000_000,
             container: "app".into(),
             attempt: 0,
             stream: LogStream::Stdout,
             partial,
-            bytes: bytes.to_vec().into(),
+            records: 1,
+            text: bytes.to_vec().into(),
         })
     };
     let entries = [

@@ -6,9 +6,10 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use manifest_sync::log_record::{self, LogStream};
+use manifest_sync::log_record::LogStream;
 use tokio::io::unix::AsyncFd;
 
+use super::log_cut::{Cut, Cutter};
 use super::log_gap::RingId;
 use super::log_store::{LogStore, Piece};
 use crate::sys::fd;
@@ -19,9 +20,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// One output of one container instance.
 pub(crate) struct LogPipe {
     fd: AsyncFd<OwnedFd>,
-    line: RefCell<Vec<u8>>,
-    /// Longest line kept in one record; longer ones become several, marked partial (as CRI logs are).
-    max_line: usize,
+    cutter: RefCell<Cutter>,
     container: String,
     ring: RingId,
     attempt: u32,
@@ -43,8 +42,7 @@ impl LogPipe {
         let (ring, max_line) = store.borrow_mut().ring(container);
         Ok(Rc::new(Self {
             fd: fd::watch(pipe)?,
-            line: RefCell::new(Vec::new()),
-            max_line,
+            cutter: RefCell::new(Cutter::new(max_line, container)),
             container: container.to_owned(),
             ring,
             attempt,
@@ -101,42 +99,11 @@ impl LogPipe {
     }
 
     /// Lines that were read together have one time: that of the reading.
-    fn cut(&self, mut bytes: &[u8], store: &mut LogStore) {
+    fn cut(&self, bytes: &[u8], store: &mut LogStore) {
         let time_ns = now_ns();
-        let mut line = self.line.borrow_mut();
-        while let Some(end) = log_record::newline(bytes) {
-            let (rest, after) = bytes.split_at(end);
-            bytes = after.get(1..).unwrap_or_default();
-            let rest = self.pieces(rest, time_ns, &mut line, store);
-            if line.is_empty() {
-                store.push(&self.piece(time_ns, Partial::No, rest));
-            } else {
-                line.extend_from_slice(rest);
-                store.push(&self.piece(time_ns, Partial::No, &line));
-                line.clear();
-            }
-        }
-        let rest = self.pieces(bytes, time_ns, &mut line, store);
-        line.extend_from_slice(rest);
+        let mut cutter = self.cutter.borrow_mut();
+        cutter.cut(bytes, |cut| store.push(&self.piece(time_ns, cut)));
         store.wake();
-    }
-
-    /// Cuts full pieces off a line that is too long; returns what of `bytes` is left, which has room in `line`.
-    fn pieces<'a>(
-        &self,
-        mut bytes: &'a [u8],
-        time_ns: u64,
-        line: &mut Vec<u8>,
-        store: &mut LogStore,
-    ) -> &'a [u8] {
-        while line.len() + bytes.len() > self.max_line {
-            let (now, later) = bytes.split_at((self.max_line - line.len()).min(bytes.len()));
-            bytes = later;
-            line.extend_from_slice(now);
-            store.push(&self.piece(time_ns, Partial::Yes, line));
-            line.clear();
-        }
-        bytes
     }
 
     /// Whether the output has ended without a newline.
@@ -146,24 +113,23 @@ impl LogPipe {
 
     /// The end of the output ends its last line.
     fn finish_line(&self) {
-        let line = self.line.take();
         let mut store = self.store.borrow_mut();
-        if !line.is_empty() {
-            store.push(&self.piece(now_ns(), Partial::No, &line));
-            self.cut_off.set(true);
-        }
+        let mut cutter = self.cutter.borrow_mut();
+        let cut_off = cutter.finish(|cut| store.push(&self.piece(now_ns(), cut)));
+        self.cut_off.set(self.cut_off.get() || cut_off);
         store.seal(self.ring);
         store.wake();
     }
 
-    fn piece<'a>(&self, time_ns: u64, partial: Partial, bytes: &'a [u8]) -> Piece<'a> {
+    fn piece<'a>(&self, time_ns: u64, cut: Cut<'a>) -> Piece<'a> {
         Piece {
             ring: self.ring,
             time_ns,
             attempt: self.attempt,
             stream: self.stream,
-            partial: partial == Partial::Yes,
-            bytes,
+            partial: cut.partial,
+            records: cut.records,
+            text: cut.text,
         }
     }
 }
@@ -173,10 +139,4 @@ fn now_ns() -> u64 {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Partial {
-    Yes,
-    No,
 }

@@ -1,11 +1,12 @@
-//! One container's ring: its records, encoded as they travel, so that giving them away is copying. Pure.
+//! One container's ring: its records, in runs as they were read and encoded as they travel, so that giving them away is
+//! copying. What makes room is a whole run. Pure.
 
 use std::collections::VecDeque;
 
-use manifest_sync::log_record::{self, RecordRef};
+use manifest_sync::log_record::{self, Head, RunRef};
 
-/// Records are kept in pieces of this many bytes: small beside a ring, and large beside a record.
-const PIECE_BYTES: usize = 32 * 1024;
+/// Runs are kept in pieces of this many bytes: small beside a ring, and large beside a line.
+pub(super) const PIECE_BYTES: usize = 32 * 1024;
 /// K-333: the log tail that becomes a termination message.
 pub(super) const TAIL_LINES: usize = 80;
 const TAIL_BYTES: usize = 2048;
@@ -24,7 +25,7 @@ pub(super) struct Ring {
 #[derive(Debug)]
 struct Piece {
     bytes: Vec<u8>,
-    /// Where the oldest record that is left begins.
+    /// Where the oldest run that is left begins.
     start: usize,
     /// Sequence of the first record that it ever had.
     first: u64,
@@ -37,7 +38,7 @@ pub(super) struct Gone {
     pub(super) first: u64,
     /// Sequence of the last.
     pub(super) last: u64,
-    /// Of their text.
+    /// Of their lines.
     pub(super) bytes: usize,
 }
 
@@ -52,15 +53,15 @@ impl Ring {
         self.last
     }
 
-    /// Adds a record.
-    pub(super) fn push(&mut self, record: &RecordRef<'_>) {
-        let length = record.encoded_len();
+    /// Adds a run.
+    pub(super) fn push(&mut self, run: &RunRef<'_>) {
+        let length = run.encoded_len();
         let room = |piece: &Piece| piece.bytes.len() + length <= PIECE_BYTES || piece.bytes.is_empty();
         if !self.pieces.back().is_some_and(room) {
             self.pieces.push_back(Piece {
                 bytes: std::mem::take(&mut self.spare),
                 start: 0,
-                first: record.sequence,
+                first: run.sequence,
             });
         }
         if let Some(piece) = self.pieces.back_mut() {
@@ -73,14 +74,14 @@ impl Ring {
                     .min(PIECE_BYTES - piece.bytes.len().min(PIECE_BYTES));
                 piece.bytes.reserve_exact(length.max(more));
             }
-            record.encode(&mut piece.bytes);
+            run.encode(&mut piece.bytes);
         }
         self.bytes += length;
-        self.last = record.sequence;
+        self.last = run.sequence + u64::from(run.records) - 1;
     }
 
-    /// Takes the oldest records away while there is more than `limit`; the newest record stays, whatever its size. They come
-    /// in runs of at most `most`, none of which goes across `border`.
+    /// Takes the oldest runs away while there is more than `limit`; the newest stays, whatever its size. Those that follow one
+    /// another are told together, up to `most` records, or a run that has more, and not across `border`.
     pub(super) fn shrink(&mut self, limit: usize, most: u64, border: u64) -> Option<Gone> {
         let only = self.pieces.len() == 1;
         let piece = self.pieces.front_mut()?;
@@ -89,24 +90,24 @@ impl Ring {
             && let Some(head) = log_record::head(piece.bytes.get(piece.start..)?)
             && !(only && piece.start + head.length == piece.bytes.len())
         {
-            let run = gone.get_or_insert(Gone {
-                first: head.sequence,
-                last: head.sequence.saturating_sub(1),
+            let told = gone.get_or_insert(Gone {
+                first: head.first,
+                last: head.first.saturating_sub(1),
                 bytes: 0,
             });
-            let is_begun = run.last >= run.first;
-            let is_full = head.sequence - run.first >= most || run.last == border;
-            if is_begun && (is_full || run.last + 1 != head.sequence) {
+            let is_begun = told.last >= told.first;
+            let is_full = head.last - told.first >= most || told.last == border;
+            if is_begun && (is_full || told.last + 1 != head.first) {
                 break;
             }
-            run.last = head.sequence;
-            run.bytes += head.text;
+            told.last = head.last;
+            told.bytes += head.line_bytes;
             piece.start += head.length;
             self.bytes -= head.length;
         }
         if piece.start == piece.bytes.len()
             && let Some(piece) = self.pieces.pop_front()
-            // A record that was larger than a piece would keep its room for ever.
+            // A run that was larger than a piece would keep its room for ever.
             && piece.bytes.capacity() <= PIECE_BYTES
         {
             self.spare = piece.bytes;
@@ -115,7 +116,7 @@ impl Ring {
         gone
     }
 
-    /// Where the records after sequence `after` begin.
+    /// Where the run with what follows sequence `after` begins.
     pub(super) fn cursor(&self, after: u64) -> Cursor<'_> {
         let next = self.pieces.partition_point(|piece| piece.first <= after);
         let mut cursor = Cursor {
@@ -128,7 +129,7 @@ impl Ring {
             cursor.piece = next.saturating_sub(1);
             cursor.at = self.pieces.get(cursor.piece).map_or(0, |piece| piece.start);
             cursor.look();
-            while cursor.next.is_some_and(|(sequence, _)| sequence <= after) {
+            while cursor.next.is_some_and(|head| head.last <= after) {
                 cursor.step();
             }
         }
@@ -141,18 +142,21 @@ impl Ring {
         let mut lines = 0;
         'pieces: for piece in self.pieces.iter().rev() {
             let bytes = piece.bytes.get(piece.start..).unwrap_or_default();
-            let records: Vec<_> = log_record::records(bytes).map(|(record, _)| record).collect();
-            for record in records.into_iter().rev() {
-                if record.attempt != attempt || lines == TAIL_LINES || text.len() >= TAIL_BYTES {
-                    break 'pieces;
+            let runs: Vec<_> = log_record::runs(bytes).collect();
+            for run in runs.into_iter().rev() {
+                let records: Vec<_> = run.records().collect();
+                for record in records.into_iter().rev() {
+                    if run.attempt != attempt || lines == TAIL_LINES || text.len() >= TAIL_BYTES {
+                        break 'pieces;
+                    }
+                    let mut line = record.line.to_vec();
+                    if !record.partial {
+                        line.push(b'\n');
+                    }
+                    line.extend_from_slice(&text);
+                    text = line;
+                    lines += 1;
                 }
-                let mut line = record.bytes.to_vec();
-                if !record.partial {
-                    line.push(b'\n');
-                }
-                line.extend_from_slice(&text);
-                text = line;
-                lines += 1;
             }
         }
         text.drain(..text.len().saturating_sub(TAIL_BYTES));
@@ -165,31 +169,31 @@ pub(super) struct Cursor<'a> {
     ring: &'a Ring,
     piece: usize,
     at: usize,
-    /// Sequence and bytes of the record here.
-    next: Option<(u64, usize)>,
+    /// The run here.
+    next: Option<Head>,
 }
 
 impl Cursor<'_> {
-    /// Sequence of the record here; `None` at the end.
+    /// First sequence of the run here; `None` at the end.
     pub(super) fn sequence(&self) -> Option<u64> {
-        self.next.map(|(sequence, _)| sequence)
+        self.next.map(|head| head.first)
     }
 
-    /// Appends records with sequences that follow one another, below `until`, as long as `out` is shorter than `most`.
-    /// Returns the last sequence.
+    /// Appends runs whose sequences follow one another, below `until`, as long as `out` is shorter than `most`. Returns the
+    /// last sequence.
     pub(super) fn copy(&mut self, until: u64, most: usize, out: &mut Vec<u8>) -> u64 {
         let mut last = 0;
         // What lies together is copied at once.
         let (piece, start) = (self.piece, self.at);
         let mut end = start;
-        while let Some((sequence, length)) = self.next
-            && sequence < until
-            && (last == 0 || sequence == last + 1)
+        while let Some(head) = self.next
+            && head.first < until
+            && (last == 0 || head.first == last + 1)
             && self.piece == piece
             && out.len() + (end - start) < most
         {
-            last = sequence;
-            end += length;
+            last = head.last;
+            end += head.length;
             self.step();
         }
         let bytes = self.ring.pieces.get(piece).map_or(&[][..], |piece| &piece.bytes);
@@ -198,7 +202,7 @@ impl Cursor<'_> {
     }
 
     fn step(&mut self) {
-        self.at += self.next.map_or(0, |(_, length)| length);
+        self.at += self.next.map_or(0, |head| head.length);
         self.look();
     }
 
@@ -207,7 +211,7 @@ impl Cursor<'_> {
         while let Some(piece) = self.ring.pieces.get(self.piece) {
             let rest = piece.bytes.get(self.at..).unwrap_or_default();
             if let Some(head) = log_record::head(rest) {
-                self.next = Some((head.sequence, head.length));
+                self.next = Some(head);
                 return;
             }
             self.piece += 1;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use attest::seal::SealError;
 use attest::sealed_log::{Header, Sealer};
-use manifest_sync::log_record::{RECORD_HEAD_BYTES, RecordRef};
+use manifest_sync::log_record::{RUN_HEAD_BYTES, RunRef};
 
 use super::log_store::Piece;
 
@@ -64,25 +64,27 @@ impl Sealed {
         self.plain.is_empty()
     }
 
-    /// Whether a line of `length` bytes has room beside those that wait.
+    /// Whether a piece of `length` bytes has room beside those that wait.
     pub(super) fn has_room(&self, length: usize) -> bool {
-        self.plain.is_empty() || self.plain.len() + RECORD_HEAD_BYTES + length <= BATCH_BYTES
+        self.plain.is_empty() || self.plain.len() + RUN_HEAD_BYTES + length <= BATCH_BYTES
     }
 
     /// Adds a piece, for which there is room.
     pub(super) fn push(&mut self, piece: &Piece<'_>) {
-        self.records += 1;
-        self.text += u32::try_from(piece.bytes.len()).unwrap_or(u32::MAX);
+        let first = self.before + u64::from(self.records) + 1;
+        self.records += piece.records;
+        self.text += u32::try_from(piece.line_bytes()).unwrap_or(u32::MAX);
         (self.time_ns, self.attempt) = (piece.time_ns, piece.attempt);
-        RecordRef {
-            sequence: self.before + u64::from(self.records),
+        RunRef {
+            sequence: first,
             time_ns: piece.time_ns,
             // It is in the header.
             container: "",
             attempt: piece.attempt,
             stream: piece.stream,
             partial: piece.partial,
-            bytes: piece.bytes,
+            records: piece.records,
+            text: piece.text,
         }
         .encode(&mut self.plain);
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use attest::seal::SealError;
 use manifest_sync::log_plan::{LogPlan, LogPolicy};
-use manifest_sync::log_record::{Dropped, Entry, LogStream, Name, RecordRef};
+use manifest_sync::log_record::{Dropped, Entry, LogStream, Name, RunRef};
 use manifest_sync::protocol::LogCounters;
 use tokio::sync::Notify;
 
@@ -70,7 +70,7 @@ enum Fate {
     Sealed(Box<Sealed>),
 }
 
-/// A piece of output.
+/// A piece of output: whole lines that were read together, or one line, or part of one.
 #[derive(Clone, Copy)]
 pub(crate) struct Piece<'a> {
     pub(crate) ring: RingId,
@@ -78,7 +78,16 @@ pub(crate) struct Piece<'a> {
     pub(crate) attempt: u32,
     pub(crate) stream: LogStream,
     pub(crate) partial: bool,
-    pub(crate) bytes: &'a [u8],
+    pub(crate) records: u32,
+    /// As in a run: a newline between two lines.
+    pub(crate) text: &'a [u8],
+}
+
+impl Piece<'_> {
+    /// Bytes of its lines.
+    pub(super) fn line_bytes(&self) -> u64 {
+        self.text.len() as u64 + 1 - u64::from(self.records)
+    }
 }
 
 impl LogStore {
@@ -195,29 +204,30 @@ impl LogStore {
 
     /// Takes a piece; whoever waits is told by [`LogStore::wake`].
     pub(super) fn push(&mut self, piece: &Piece<'_>) {
-        let bytes = piece.bytes.len() as u64;
+        let (records, bytes) = (u64::from(piece.records), piece.line_bytes());
         self.taken_bytes += bytes;
         let Some(lane) = self.lanes.get_mut(piece.ring) else {
             return;
         };
-        lane.counters.records += 1;
+        lane.counters.records += records;
         lane.counters.bytes += bytes;
         match &mut lane.fate {
             Fate::Withheld => {
                 self.dropped_bytes += bytes;
-                lane.counters.withheld_records += 1;
+                lane.counters.withheld_records += records;
             }
             Fate::Clear => {
                 let sequence = self.next_sequence;
-                self.next_sequence += 1;
-                lane.ring.push(&RecordRef {
+                self.next_sequence += records;
+                lane.ring.push(&RunRef {
                     sequence,
                     time_ns: piece.time_ns,
                     container: &lane.name,
                     attempt: piece.attempt,
                     stream: piece.stream,
                     partial: piece.partial,
-                    bytes: piece.bytes,
+                    records: piece.records,
+                    text: piece.text,
                 });
                 self.pushed = true;
                 self.make_room(piece.ring);
@@ -226,7 +236,7 @@ impl LogStore {
                 if sealed.is_empty() {
                     self.waiting.notify_one();
                 }
-                if sealed.has_room(piece.bytes.len()) {
+                if sealed.has_room(piece.text.len()) {
                     return sealed.push(piece);
                 }
                 self.seal(piece.ring);
@@ -260,14 +270,15 @@ impl LogStore {
             return;
         };
         self.next_sequence += 1;
-        lane.ring.push(&RecordRef {
+        lane.ring.push(&RunRef {
             sequence,
             time_ns: batch.time_ns,
             container: &lane.name,
             attempt: batch.attempt,
             stream: LogStream::Sealed,
             partial: false,
-            bytes: &batch.bytes,
+            records: 1,
+            text: &batch.bytes,
         });
         self.pushed = true;
         self.make_room(id);

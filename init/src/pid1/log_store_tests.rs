@@ -14,7 +14,8 @@ fn push(store: &mut LogStore, container: &str, attempt: u32, text: &str) {
         attempt,
         stream: LogStream::Stdout,
         partial: false,
-        bytes: text.as_bytes(),
+        records: u32::try_from(text.split('\n').count()).expect("few"),
+        text: text.as_bytes(),
     });
 }
 
@@ -28,21 +29,26 @@ fn entries(store: &mut LogStore, after: u64, container: Option<&str>) -> Vec<Ent
 
 fn texts(entries: &[Entry]) -> Vec<String> {
     let text = |entry: &Entry| match entry {
-        Entry::Record(record) => String::from_utf8_lossy(&record.bytes).into_owned(),
+        Entry::Run(run) => {
+            let lines = run.as_ref().records();
+            lines
+                .map(|record| String::from_utf8_lossy(record.line).into_owned())
+                .collect()
+        }
         Entry::Dropped(dropped) => {
             let name = dropped.container.as_deref().unwrap_or("somebody");
-            format!("{} of {name}", dropped.records)
+            vec![format!("{} of {name}", dropped.records)]
         }
     };
-    entries.iter().map(text).collect()
+    entries.iter().flat_map(text).collect()
 }
 
 fn kept(store: &mut LogStore, after: u64) -> u64 {
-    let records = entries(store, after, None);
-    records
-        .iter()
-        .filter(|entry| matches!(entry, Entry::Record(_)))
-        .count() as u64
+    let records = |entry: &Entry| match entry {
+        Entry::Run(run) => u64::from(run.records),
+        Entry::Dropped(_) => 0,
+    };
+    entries(store, after, None).iter().map(records).sum()
 }
 
 fn plan(containers: &[(&str, LogPolicy)]) -> LogPlan {
@@ -123,7 +129,7 @@ fn two_floods_are_counted_apart_and_from_what_was_read() {
     let mut counts = BTreeMap::<String, u64>::new();
     for entry in entries(&mut store, after, None) {
         let (name, count) = match entry {
-            Entry::Record(record) => (record.container, 1),
+            Entry::Run(run) => (run.container, u64::from(run.records)),
             Entry::Dropped(dropped) => (dropped.container.expect("it is known whose"), dropped.records),
         };
         *counts.entry(name.to_string()).or_default() += count;
@@ -193,13 +199,13 @@ fn sealed_output_is_legible_to_the_back_end_alone() {
         let mut opener = Opener::new(PrivateKey::new(KEY));
         let mut opened = Vec::new();
         for entry in entries(&mut store, 0, None) {
-            let Entry::Record(record) = entry else {
+            let Entry::Run(run) = entry else {
                 panic!("{entry:?}")
             };
-            assert_eq!(record.stream, LogStream::Sealed);
-            assert!(record.bytes.len() < 5250, "{}", record.bytes.len());
-            assert!(memmem(&record.bytes, b"marker").is_none());
-            let batch = opener.open(&record.bytes).expect("opened");
+            assert_eq!((run.stream, run.records), (LogStream::Sealed, 1));
+            assert!(run.text.len() < 5250, "{}", run.text.len());
+            assert!(memmem(&run.text, b"marker").is_none());
+            let batch = opener.open(&run.text).expect("opened");
             assert_eq!((batch.container.as_str(), batch.findings.len()), ("a", 0));
             let mut decoder = Decoder::new();
             decoder.push(&batch.records);
@@ -225,8 +231,8 @@ fn what_a_full_ring_drops_of_a_sealed_container_is_counted_in_lines() {
     let mut opener = Opener::new(PrivateKey::new(KEY));
     let (mut lines, mut missing) = (0, 0);
     for entry in entries(&mut store, 0, None) {
-        let Entry::Record(record) = entry else { continue };
-        let batch = opener.open(&record.bytes).expect("opened");
+        let Entry::Run(run) = entry else { continue };
+        let batch = opener.open(&run.text).expect("opened");
         for finding in batch.findings {
             let attest::sealed_log::Finding::Missing {
                 records,
@@ -239,7 +245,9 @@ fn what_a_full_ring_drops_of_a_sealed_container_is_counted_in_lines() {
             missing += records;
             assert!(lost_in_enclave <= records);
         }
-        lines += manifest_sync::log_record::records(&batch.records).count() as u64;
+        lines += manifest_sync::log_record::runs(&batch.records)
+            .map(|run| u64::from(run.records))
+            .sum::<u64>();
     }
     assert_eq!(lines + missing, 5000);
     assert_eq!(store.counters()[0].dropped_records, missing);

@@ -23,6 +23,7 @@ mod input;
 mod journal;
 mod layout;
 mod limits;
+mod log_cut;
 mod log_gap;
 mod log_pipe;
 mod log_ring;

@@ -33,7 +33,7 @@ fn said(enclave: &Enclave, host: &Controller, last: &str) -> Vec<String> {
         let records = records(enclave, &host.key, Some("intruder"));
         let lines = records
             .iter()
-            .map(|record| String::from_utf8_lossy(&record.bytes).into_owned());
+            .map(|record| String::from_utf8_lossy(&record.text).into_owned());
         let lines: Vec<_> = lines.collect();
         (lines.last().map(String::as_str) == Some(last)).then_some(lines)
     })

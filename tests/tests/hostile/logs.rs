@@ -2,7 +2,7 @@
 //! terminal.
 
 use manifest_sync::link::{StreamKind, StreamReply};
-use manifest_sync::log_record::{Decoder, Entry, LogRecord, LogStream};
+use manifest_sync::log_record::{Decoder, Entry, LogRun, LogStream};
 use manifest_sync::status::ContainerState;
 use manifest_sync::trust::TrustPolicy;
 use serde_json::{Value, json};
@@ -19,8 +19,8 @@ fn hex(bytes: &[u8]) -> String {
     manifest_sync::digest::hex(bytes)
 }
 
-/// All records that the enclave has.
-pub(crate) fn records(enclave: &Enclave, key: &str, container: Option<&str>) -> Vec<LogRecord> {
+/// All records that the enclave has, one by one.
+pub(crate) fn records(enclave: &Enclave, key: &str, container: Option<&str>) -> Vec<LogRun> {
     let kind = StreamKind::Logs {
         container: container.map(str::to_owned),
         after: 0,
@@ -32,15 +32,18 @@ pub(crate) fn records(enclave: &Enclave, key: &str, container: Option<&str>) -> 
     decoder.push(&wire.rest());
     let mut records = Vec::new();
     while let Some(entry) = decoder.next_entry().expect("a log stream") {
-        if let Entry::Record(record) = entry {
-            records.push(record);
+        if let Entry::Run(mut run) = entry {
+            while let Some(rest) = run.split_off(1) {
+                records.push(std::mem::replace(&mut run, rest));
+            }
+            records.push(run);
         }
     }
     records
 }
 
 /// A liar writes these bytes to its standard output beside a victim; returns all records once the liar has ended.
-fn beside_a_victim(product: &Product, lie: &[u8]) -> Vec<LogRecord> {
+fn beside_a_victim(product: &Product, lie: &[u8]) -> Vec<LogRun> {
     let enclave = Enclave::start(product, TrustPolicy::DEVELOPMENT);
     let mut host = Controller::connect(&enclave, None);
     let containers = json!([
@@ -70,17 +73,17 @@ fn beside_a_victim(product: &Product, lie: &[u8]) -> Vec<LogRecord> {
 
 /// Everything forged is the liar's, and the victim has said what it has said.
 #[track_caller]
-fn assert_told_apart(records: &[LogRecord]) {
+fn assert_told_apart(records: &[LogRun]) {
     let victim: Vec<_> = records
         .iter()
         .filter(|record| record.container == "victim")
         .collect();
     assert_eq!(victim.len(), 1, "{records:?}");
     assert_eq!(
-        (&victim[0].bytes[..], victim[0].partial),
+        (&victim[0].text[..], victim[0].partial),
         (&b"the truth"[..], false)
     );
-    let forged = |record: &&LogRecord| String::from_utf8_lossy(&record.bytes).contains(FORGED);
+    let forged = |record: &&LogRun| String::from_utf8_lossy(&record.text).contains(FORGED);
     let liars = records
         .iter()
         .filter(forged)
@@ -96,14 +99,15 @@ fn assert_told_apart(records: &[LogRecord]) {
 #[test]
 fn a_line_that_is_a_record_of_another_container() {
     refused(|product| {
-        let record = Entry::Record(LogRecord {
+        let record = Entry::Run(LogRun {
             sequence: 1,
             time_ns: 1,
             container: "victim".into(),
             attempt: 7,
             stream: LogStream::Stderr,
             partial: false,
-            bytes: FORGED.as_bytes().into(),
+            records: 1,
+            text: FORGED.as_bytes().into(),
         });
         let mut lie = Vec::new();
         for _ in 0..3 {
@@ -136,10 +140,10 @@ fn a_line_longer_than_any_record() {
             .filter(|record| record.container == "liar")
             .collect();
         assert_eq!(
-            liar.iter().map(|record| record.bytes.len()).sum::<usize>(),
+            liar.iter().map(|record| record.text.len()).sum::<usize>(),
             lie.len()
         );
-        assert!(liar.iter().all(|record| record.bytes.len() <= 16 << 10));
+        assert!(liar.iter().all(|record| record.text.len() <= 16 << 10));
         let partial: Vec<_> = liar.iter().map(|record| record.partial).collect();
         assert_eq!(partial, [true, true, false]);
     });
