@@ -98,13 +98,14 @@ impl FilesOutput {
             self.open.clear();
             self.pod = pod;
         }
-        for item in &batch.items {
-            // After an error within the batch, its first part may be noted already.
-            let noted = if self.note.boot == batch.origin.boot {
-                self.note.accepted
-            } else {
-                0
-            };
+        // After an error within the batch, its first part may be noted already.
+        let noted = if self.note.boot == batch.origin.boot {
+            self.note.accepted
+        } else {
+            0
+        };
+        let mut items = batch.items.iter().peekable();
+        while let Some(item) = items.next() {
             if item.next <= noted {
                 continue;
             }
@@ -125,8 +126,11 @@ impl FilesOutput {
                     let name = self.file(notice.container.as_deref().unwrap_or(NOTICES), None)?;
                     cri::notice(notice, &mut line);
                     self.push(&name, &line, batch, item.index)?;
-                    // A notice made again would have another time, and what follows would not be recognised.
-                    self.save(batch, item.next)?;
+                    // A notice made again would have another time, and what follows would not be recognised. There may
+                    // be several at one place.
+                    if items.peek().is_none_or(|after| after.next > item.next) {
+                        self.save(batch, item.next)?;
+                    }
                 }
             }
         }

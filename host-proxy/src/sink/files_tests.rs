@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::tests::{origin, record};
+use super::super::tests::{origin, run};
 use super::*;
 use crate::sink::item::{Cause, Item, Notice};
 
@@ -17,10 +17,10 @@ fn options(directory: &Path, max_bytes: u64) -> Files {
 }
 
 fn batch(sequences: std::ops::Range<u64>, bytes: usize) -> Batch {
-    let items = sequences.map(|sequence| Item::new(sequence, record(sequence, "app", bytes)));
+    let item = Item::new(sequences.start, run(sequences, "app", bytes));
     Batch {
         origin: Arc::clone(&origin("a")),
-        items: items.collect(),
+        items: vec![item],
     }
 }
 
@@ -116,15 +116,20 @@ fn notices_are_in_the_file_of_their_container() {
     let scratch = tempfile::tempdir().expect("a directory");
     let path = scratch.path();
     let mut files = FilesOutput::new(options(path, 1 << 20), path.join("file.files"));
-    let mut batch = batch(1..3, 3);
-    for (item, container) in batch.items.iter_mut().zip([Some("app".to_owned()), None]) {
-        item.body = Body::Notice(Notice {
-            container,
-            records: 7,
-            cause: Cause::Spool,
-            time_ns: 0,
-        });
-    }
+    let mut batch = batch(1..2, 3);
+    batch.items = [Some("app".to_owned()), None]
+        .map(|container| Item {
+            index: 1,
+            next: 2,
+            resent: false,
+            body: Body::Notice(Notice {
+                container,
+                records: 7,
+                cause: Cause::Spool,
+                time_ns: 0,
+            }),
+        })
+        .into();
     files.deliver(&batch).expect("written");
     let text = std::fs::read_to_string(directory(path).join("0.log")).expect("a file");
     assert!(

@@ -1,7 +1,7 @@
 //! What a hostile or a restarted enclave sends: each record and each gap is taken once.
 
 use super::super::spec::Spec;
-use super::super::tests::{origin, record};
+use super::super::tests::{origin, record, run};
 use super::*;
 
 fn start(state: &Path, spool: Option<PathBuf>) -> (Pipeline, Counts) {
@@ -40,8 +40,9 @@ async fn records_that_come_again_or_not_at_all_are_counted_once() {
             .map(|sequence| record(*sequence, "app", 1))
             .collect()
     };
-    pipeline.push(&boot, sent(&[1, 2, 3])).await;
-    pipeline.push(&boot, sent(&[2, 3, 1, 4])).await;
+    pipeline.push(&boot, vec![run(1..4, "app", 1)]).await;
+    pipeline.push(&boot, sent(&[2, 3, 1])).await;
+    pipeline.push(&boot, vec![run(2..5, "app", 1)]).await;
     // Nobody mentions 5 to 7; 8 to 10 are mentioned twice, once together with what came.
     pipeline.push(&boot, sent(&[8])).await;
     pipeline.push(&boot, vec![gap(2, 9), gap(8, 3)]).await;
@@ -78,13 +79,16 @@ async fn a_process_goes_on_where_the_one_before_it_ended_with_and_without_files(
         let state = tempfile::tempdir().expect("a directory");
         let spool = on_disk.then(|| state.path().join("spool"));
         let boot = origin("a");
-        let all: Vec<Entry> = (1..=100).map(|sequence| record(sequence, "app", 10)).collect();
+        let all = |up_to: u64| {
+            let runs = (1..=up_to).step_by(15);
+            runs.map(|first| run(first..(first + 15).min(up_to + 1), "app", 10))
+                .collect()
+        };
         for (known, up_to) in [(0, 40), (40, 40), (40, 100)] {
             let (mut pipeline, _) = start(state.path(), spool.clone());
             assert_eq!(pipeline.resume(&boot.boot), known);
             // The enclave sends everything that it still has.
-            let entries = all.get(..up_to).unwrap_or_default().to_vec();
-            pipeline.push(&boot, entries).await;
+            pipeline.push(&boot, all(up_to)).await;
             pipeline.finish(Duration::from_secs(60)).await;
             // The lock of the spool goes with the last thread.
             tokio::time::sleep(Duration::from_millis(200)).await;

@@ -108,6 +108,27 @@ fn a_flood_drops_its_own_oldest_records_and_says_how_many() {
 }
 
 #[test]
+fn what_was_read_together_is_given_and_dropped_together() {
+    let mut store = LogStore::new(4096, Clear::Leaves);
+    push(&mut store, "a", 0, "1\n2\n3");
+    push(&mut store, "b", 0, "4");
+    assert_eq!(texts(&entries(&mut store, 0, None)), ["1", "2", "3", "4"]);
+    // A reader may have got only a part of a run into its files.
+    assert_eq!(texts(&entries(&mut store, 2, None)), ["1", "2", "3", "4"]);
+    assert_eq!(texts(&entries(&mut store, 3, None)), ["4"]);
+    assert_eq!(store.taken_bytes, 4);
+    let lines = "line\n".repeat(300);
+    for _ in 0..10 {
+        push(&mut store, "a", 0, lines.trim_end());
+    }
+    let told = texts(&entries(&mut store, 4, None));
+    assert_eq!((told[0].as_str(), told.len()), ("2400 of a", 601));
+    let counters = &store.counters()[0];
+    assert_eq!((counters.records, counters.dropped_records), (3003, 2400));
+    assert_eq!((counters.bytes, counters.dropped_bytes), (3 + 12_000, 4 * 2400));
+}
+
+#[test]
 fn two_floods_are_counted_apart_and_from_what_was_read() {
     let mut store = LogStore::new(4096, Clear::Leaves);
     for number in 0..10 {
@@ -191,8 +212,8 @@ fn sealed_output_is_legible_to_the_back_end_alone() {
             .follow(&plan(&[("a", LogPolicy::Sealed)]), ["a"].into_iter())
             .expect("a plan");
         let lines: Vec<String> = (0..500).map(|number| format!("marker {number}")).collect();
-        for line in &lines {
-            push(&mut store, "a", 0, line);
+        for lines in lines.chunks(7) {
+            push(&mut store, "a", 0, &lines.join("\n"));
         }
         store.close();
         assert_eq!(store.tail("a", 0), "");
