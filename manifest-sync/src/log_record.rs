@@ -327,31 +327,36 @@ impl<'a> RunRef<'a> {
 
     /// The records, in sequence.
     pub fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
-        let (last, partial) = (u64::from(self.records).saturating_sub(1), self.partial);
-        let sequence = self.sequence;
-        let mut rest = Some(self.text);
-        (0..=last).map_while(move |number| {
-            let text = rest.take()?;
-            // What is sealed is one record, whatever its bytes.
-            let end = if number < last {
-                memchr::memchr(b'\n', text)
-            } else {
-                None
-            };
-            let line = match end {
-                None => text,
-                Some(end) => {
-                    rest = text.get(end + 1..);
-                    text.get(..end)?
-                }
-            };
-            Some(Record {
-                sequence: sequence.saturating_add(number),
-                partial: partial && number == last,
-                line,
-            })
+        let (sequence, partial) = (self.sequence, self.partial);
+        let last = u64::from(self.records).saturating_sub(1);
+        // What is sealed is one record, whatever its bytes.
+        let text = Some(self.text);
+        let (one, many) = match self.records {
+            0 | 1 => (text, None),
+            _ => (None, text),
+        };
+        let lines = one.into_iter().chain(many.into_iter().flat_map(lines));
+        (0..=last).zip(lines).map(move |(number, line)| Record {
+            sequence: sequence.saturating_add(number),
+            partial: partial && number == last,
+            line,
         })
     }
+}
+
+/// Splits text at its newlines.
+pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        match newline(text).and_then(|end| text.split_at_checked(end)) {
+            None => Some(text),
+            Some((line, after)) => {
+                rest = after.get(1..);
+                Some(line)
+            }
+        }
+    })
 }
 
 fn length(bytes: usize) -> u32 {

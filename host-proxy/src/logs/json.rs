@@ -1,28 +1,32 @@
 //! JSON strings of log text: what needs no escape is copied at once.
 
+use manifest_sync::log_record;
+
 /// Appends each line of `text` as the content of a JSON string, between `head` and `tail`. Bytes that are not UTF-8 become
 /// U+FFFD.
 pub(crate) fn lines(text: &[u8], head: &[u8], tail: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(head);
-    let between = |out: &mut Vec<u8>| {
-        out.extend_from_slice(tail);
-        out.extend_from_slice(head);
+    let lossy;
+    let text = match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(_) => {
+            lossy = String::from_utf8_lossy(text);
+            &lossy
+        }
     };
-    match std::str::from_utf8(text) {
-        Ok(_) => each(text, between, out),
-        Err(_) => each(String::from_utf8_lossy(text).as_bytes(), between, out),
+    for line in log_record::lines(text.as_bytes()) {
+        out.extend_from_slice(head);
+        escape(line, out);
+        out.extend_from_slice(tail);
     }
-    out.extend_from_slice(tail);
 }
 
 /// Appends UTF-8 text as the content of a JSON string.
-pub(crate) fn escape(text: &[u8], out: &mut Vec<u8>) {
-    each(text, |out| out.extend_from_slice(b"\\n"), out);
-}
-
-/// Appends `text` with what a JSON string wants escaped; `newline` stands for each line feed.
-fn each(mut text: &[u8], mut newline: impl FnMut(&mut Vec<u8>), out: &mut Vec<u8>) {
-    while let Some(at) = first_special(text) {
+pub(crate) fn escape(mut text: &[u8], out: &mut Vec<u8>) {
+    if !has_special(text) {
+        out.extend_from_slice(text);
+        return;
+    }
+    while let Some(at) = text.iter().position(is_special) {
         let (plain, rest) = text.split_at(at);
         out.extend_from_slice(plain);
         let Some((byte, rest)) = rest.split_first() else {
@@ -30,12 +34,9 @@ fn each(mut text: &[u8], mut newline: impl FnMut(&mut Vec<u8>), out: &mut Vec<u8
         };
         text = rest;
         let short = match byte {
-            b'\n' => {
-                newline(out);
-                continue;
-            }
             b'"' => b'"',
             b'\\' => b'\\',
+            b'\n' => b'n',
             b'\r' => b'r',
             b'\t' => b't',
             0x08 => b'b',
@@ -53,19 +54,19 @@ fn each(mut text: &[u8], mut newline: impl FnMut(&mut Vec<u8>), out: &mut Vec<u8
     out.extend_from_slice(text);
 }
 
-/// The first byte that JSON wants escaped: a quote, a backslash, or one below a space (RFC 8259, section 7). Looked for in
-/// pieces, each of which a processor compares at once.
-fn first_special(text: &[u8]) -> Option<usize> {
+/// Whether JSON wants a byte escaped: a quote, a backslash, or one below a space (RFC 8259, section 7).
+fn is_special(byte: &u8) -> bool {
+    matches!(byte, b'"' | b'\\') | (*byte < 0x20)
+}
+
+/// Whether there is a byte to be escaped: by pieces that a processor compares at once, of which the last two may overlap.
+fn has_special(text: &[u8]) -> bool {
     const PIECE: usize = 32;
-    let special = |byte: &u8| matches!(byte, b'"' | b'\\') | (*byte < 0x20);
-    let (pieces, rest) = text.as_chunks::<PIECE>();
-    let has_special = |piece: &[u8; PIECE]| piece.iter().fold(false, |found, byte| found | special(byte));
-    let from = match pieces.iter().position(has_special) {
-        Some(index) => index * PIECE,
-        None => text.len() - rest.len(),
-    };
-    let at = text.get(from..)?.iter().position(special)?;
-    Some(from + at)
+    let any = |piece: &[u8; PIECE]| piece.iter().fold(false, |found, byte| found | is_special(byte));
+    match text.last_chunk::<PIECE>() {
+        None => text.iter().any(is_special),
+        Some(last) => any(last) || text.as_chunks::<PIECE>().0.iter().any(any),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Lines of log and their two printed shapes.
 
-use manifest_sync::log_record::{Bytes, LogRun, LogStream, Name};
+use manifest_sync::log_record::{self, Bytes, LogRun, LogStream, Name};
 
 use super::json;
 use crate::cli::LogFormat;
@@ -79,7 +79,7 @@ impl Lines {
     pub fn text(&self, width: usize, raw: Raw, out: &mut Vec<u8>) {
         let name = escape(&self.container);
         let padding = width.saturating_sub(name.chars().count());
-        for line in self.text.split(|byte| *byte == b'\n') {
+        for line in log_record::lines(&self.text) {
             out.extend_from_slice(name.as_bytes());
             out.resize(out.len() + padding, b' ');
             out.extend_from_slice(b" | ");

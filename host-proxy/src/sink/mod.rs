@@ -34,6 +34,7 @@ mod spec;
 mod spool;
 mod stdout;
 mod syslog;
+mod writer;
 
 pub use counts::{Counts, LogCounts, Received, SinkCounts};
 pub use item::Origin;

@@ -1,15 +1,14 @@
-//! From the follower to the sinks: a thread that writes the spool, a thread for each sink, and where to go on after a
-//! restart.
+//! From the follower to the sinks: the spool, a thread for each sink, and where to go on after a restart.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use manifest_sync::log_record::{Dropped, Entry, Name};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::backoff::Backoff;
 use super::counts::{Counts, Tally};
@@ -21,12 +20,7 @@ use super::reader::Reader;
 use super::runner::{Earlier, Runner};
 use super::spec::Spec;
 use super::spool::Spool;
-
-/// How much of the newest records a machine that loses its power may forget. A killed process forgets nothing.
-const SYNC: Duration = Duration::from_secs(1);
-/// Batches between the follower and the spool. A disk that stands still stops the follower, and the enclave's rings
-/// fill.
-const QUEUE: usize = 16;
+use super::writer::Writer;
 
 /// What the user said about sinks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +33,9 @@ pub struct LogOptions {
     pub spool_bytes: u64,
 }
 
-type Work = (Arc<Origin>, Vec<Entry>);
-
 /// The follower's end.
 pub struct Pipeline {
-    queue: mpsc::Sender<Work>,
+    writer: Writer,
     spool: Arc<Spool>,
     marks: Vec<Mark>,
     counts: Counts,
@@ -81,10 +73,8 @@ impl Pipeline {
                 drop(done);
             })?;
         }
-        let (queue, work) = mpsc::channel(QUEUE);
-        on_thread("log-spool".to_owned(), write(work, Arc::clone(&spool)))?;
         Ok(Self {
-            queue,
+            writer: Writer::start(&spool)?,
             spool,
             marks,
             counts: counts.clone(),
@@ -152,8 +142,7 @@ impl Pipeline {
         self.at.1 = at;
         self.count(&taken);
         if !taken.is_empty() {
-            // The thread ends after this sender only.
-            let _ = self.queue.send((Arc::clone(origin), taken)).await;
+            self.writer.append(origin, taken).await;
         }
     }
 
@@ -169,7 +158,7 @@ impl Pipeline {
 
     /// Waits until every sink has everything, or `deadline` has passed; says which has not.
     pub async fn finish(self, deadline: Duration) {
-        drop(self.queue);
+        drop(self.writer);
         let end = tokio::time::Instant::now() + deadline;
         for (name, tally, mut ended) in self.sinks {
             let closed = async { while ended.changed().await.is_ok() {} };
@@ -232,31 +221,8 @@ fn runner(spec: &Spec, spool: &Arc<Spool>, places: &Path, counts: &Counts) -> io
     })
 }
 
-async fn write(mut work: mpsc::Receiver<Work>, spool: Arc<Spool>) {
-    let mut synced = Instant::now();
-    loop {
-        if synced.elapsed() >= SYNC {
-            spool.sync();
-            synced = Instant::now();
-        }
-        match tokio::time::timeout(SYNC, work.recv()).await {
-            Ok(Some((origin, entries))) => {
-                let sequence = entries.first().map_or(0, |entry| match entry {
-                    Entry::Run(run) => run.sequence,
-                    Entry::Dropped(dropped) => dropped.first,
-                });
-                spool.append(&origin, sequence, &entries);
-            }
-            Ok(None) => break,
-            Err(_) => {}
-        }
-    }
-    spool.sync();
-    spool.end();
-}
-
 /// A thread for one task that may block.
-fn on_thread(name: String, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+pub(super) fn on_thread(name: String, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

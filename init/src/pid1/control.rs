@@ -30,6 +30,9 @@ const OUTBOX: usize = 256;
 const READ_BYTES: usize = 16 * 1024;
 /// Bytes of log sent in one turn.
 const LOG_BATCH_BYTES: usize = 128 * 1024;
+/// How long a record waits for others to be sent with it: whoever reads is woken some hundred times a second, not for each
+/// line.
+const LOG_DELAY: Duration = Duration::from_millis(2);
 /// Pause after an error of `accept`: descriptors may have run out (accept(2)), and a spin would help nobody.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -231,6 +234,8 @@ async fn deliver(stream: &mut Stream, request: LogRequest, store: &RefCell<LogSt
                 return Ok(());
             }
             notified.await;
+            // Where there is one line there are often more.
+            tokio::time::sleep(LOG_DELAY).await;
             continue;
         }
         stream.write_all(&bytes).await?;
