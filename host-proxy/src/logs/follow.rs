@@ -107,7 +107,8 @@ impl Follower {
         let (mut origin, mut checker) = (None, Checker::default());
         loop {
             let buffer = decoder.buffer();
-            if buffer.capacity() - buffer.len() < CHUNK_BYTES / 4 {
+            // What is left of a buffer is kept with it, by the spool.
+            if buffer.capacity() - buffer.len() < CHUNK_BYTES / 16 {
                 buffer.reserve(CHUNK_BYTES);
             }
             let read = tokio::select! {

@@ -5,27 +5,22 @@ use manifest_sync::log_record;
 /// Appends each line of `text` as the content of a JSON string, between `head` and `tail`. Bytes that are not UTF-8 become
 /// U+FFFD.
 pub(crate) fn lines(text: &[u8], head: &[u8], tail: &[u8], out: &mut Vec<u8>) {
-    let lossy;
-    let text = match std::str::from_utf8(text) {
-        Ok(text) => text,
-        Err(_) => {
-            lossy = String::from_utf8_lossy(text);
-            &lossy
+    let each = |text: &[u8], out: &mut Vec<u8>, append: fn(&[u8], &mut Vec<u8>)| {
+        for line in log_record::lines(text) {
+            out.extend_from_slice(head);
+            append(line, out);
+            out.extend_from_slice(tail);
         }
     };
-    for line in log_record::lines(text.as_bytes()) {
-        out.extend_from_slice(head);
-        escape(line, out);
-        out.extend_from_slice(tail);
+    if is_plain(text) {
+        each(text, out, |line, out| out.extend_from_slice(line));
+    } else {
+        each(String::from_utf8_lossy(text).as_bytes(), out, escape);
     }
 }
 
 /// Appends UTF-8 text as the content of a JSON string.
 pub(crate) fn escape(mut text: &[u8], out: &mut Vec<u8>) {
-    if !has_special(text) {
-        out.extend_from_slice(text);
-        return;
-    }
     while let Some(at) = text.iter().position(is_special) {
         let (plain, rest) = text.split_at(at);
         out.extend_from_slice(plain);
@@ -59,14 +54,11 @@ fn is_special(byte: &u8) -> bool {
     matches!(byte, b'"' | b'\\') | (*byte < 0x20)
 }
 
-/// Whether there is a byte to be escaped: by pieces that a processor compares at once, of which the last two may overlap.
-fn has_special(text: &[u8]) -> bool {
-    const PIECE: usize = 32;
-    let any = |piece: &[u8; PIECE]| piece.iter().fold(false, |found, byte| found | is_special(byte));
-    match text.last_chunk::<PIECE>() {
-        None => text.iter().any(is_special),
-        Some(last) => any(last) || text.as_chunks::<PIECE>().0.iter().any(any),
-    }
+/// Whether lines can be copied as they are: ASCII, and nothing to be escaped. Most of a log is, so all of it is looked at at
+/// once, without a branch for each byte.
+fn is_plain(text: &[u8]) -> bool {
+    let plain = |byte: &u8| matches!(byte, b'\n' | b' '..=b'~') & (*byte != b'"') & (*byte != b'\\');
+    text.iter().fold(true, |all, byte| all & plain(byte))
 }
 
 #[cfg(test)]

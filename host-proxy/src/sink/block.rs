@@ -6,7 +6,7 @@
 //! ```
 //! All integers are big-endian; the checksum covers the header before it and the payload.
 
-use manifest_sync::log_record::{Bytes, Decoder, Dropped, Entry, MAX_ENTRY_BYTES};
+use manifest_sync::log_record::{Bytes, Decoder, Entry, MAX_ENTRY_BYTES};
 
 use super::item::{Item, span};
 
@@ -66,56 +66,47 @@ pub(super) fn is_intact(header: &Header, block: &[u8]) -> bool {
 }
 
 /// The entries of an intact block at their places; `None`: it is no block after all.
-pub(super) fn items(header: &Header, block: &Bytes) -> Option<Vec<Item>> {
+pub(super) fn decode(header: &Header, block: &Bytes) -> Option<Vec<Item>> {
     if !is_intact(header, block) {
         return None;
     }
     let mut decoder = Decoder::whole(block.slice(HEADER_BYTES..));
-    let mut items = Vec::new();
-    let mut place = header.first;
-    while let Some(entry) = decoder.next_entry().ok()? {
+    let entries = std::iter::from_fn(|| decoder.next_entry().transpose());
+    let items = items(header.first, entries.collect::<Result<Vec<_>, _>>().ok()?);
+    let end = items.last().map_or(header.first, |item| item.next);
+    (end == header.end()).then_some(items)
+}
+
+/// Entries at their places, of which `place` is the first.
+pub(super) fn items(mut place: u64, entries: impl IntoIterator<Item = Entry>) -> Vec<Item> {
+    let at_place = |entry| {
         let item = Item::new(place, entry);
         place = item.next;
-        items.push(item);
-    }
-    (place == header.end()).then_some(items)
+        item
+    };
+    entries.into_iter().map(at_place).collect()
 }
 
 /// Blocks of `entries`, the first at place `first`, each with the places that it takes.
-pub(super) fn encode(mut first: u64, entries: &[Entry]) -> Vec<(Bytes, u64)> {
-    // A spool in memory keeps what is allocated here, so that is no more than what is written.
-    let mut rest: usize = entries.iter().map(Entry::encoded_len).sum();
-    let empty = |rest: usize| {
-        let mut block = Vec::with_capacity(HEADER_BYTES + rest.min(MAX_PAYLOAD_BYTES));
-        block.resize(HEADER_BYTES, 0);
-        block
-    };
+pub(super) fn encode(mut first: u64, entries: &[Entry]) -> Vec<(Vec<u8>, u64)> {
+    let empty = || vec![0; HEADER_BYTES];
     let mut blocks = Vec::new();
-    let mut block = empty(rest);
+    let mut block = empty();
     let mut places = 0;
     for entry in entries {
-        rest -= entry.encoded_len();
-        match entry {
-            // A gap that was cut down to what is believed is written as it is counted.
-            Entry::Dropped(dropped) => Entry::Dropped(Dropped {
-                records: span(entry),
-                ..dropped.clone()
-            })
-            .encode(&mut block),
-            Entry::Run(_) => entry.encode(&mut block),
-        }
+        entry.encode(&mut block);
         places = span(entry).saturating_add(places);
         if block.len() >= HEADER_BYTES + PAYLOAD_BYTES {
             finish(&mut block, first, places);
             first = first.saturating_add(places);
-            let full = std::mem::replace(&mut block, empty(rest));
-            blocks.push((full.into(), places));
+            let full = std::mem::replace(&mut block, empty());
+            blocks.push((full, places));
             places = 0;
         }
     }
     if places > 0 {
         finish(&mut block, first, places);
-        blocks.push((block.into(), places));
+        blocks.push((block, places));
     }
     blocks
 }

@@ -71,12 +71,14 @@ pub(super) enum Body {
 impl Item {
     /// An entry at its place.
     pub(super) fn new(index: u64, entry: Entry) -> Self {
-        let next = index.saturating_add(span(&entry));
+        let places = span(&entry);
+        let next = index.saturating_add(places);
         let body = match entry {
             Entry::Run(run) => Body::Run(run),
             Entry::Dropped(dropped) => Body::Notice(Notice {
                 container: dropped.container.as_deref().map(str::to_owned),
-                records: dropped.records,
+                // A gap that was cut down to what is believed is told as it is counted.
+                records: places,
                 cause: Cause::Enclave,
                 time_ns: now_ns(),
             }),

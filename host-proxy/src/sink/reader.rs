@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::block;
 use super::item::{Item, Origin, split_off};
-use super::segment::{Body, Segment, block_bytes};
+use super::segment::{Body, Segment};
 use super::spool::Spool;
 
 /// What a reader finds.
@@ -67,13 +66,12 @@ impl Reader {
                 Err(step) => return step,
             };
             let (mut at, mut block) = (spot.at, None);
-            while let Some(header) = spot.body.header(at, spot.bytes) {
-                at += block_bytes(&header);
-                if header.end() > position {
-                    block = spot
-                        .body
-                        .block(at - block_bytes(&header), spot.bytes)
-                        .and_then(|(header, bytes)| block::items(&header, &bytes));
+            while let Some(span) = spot.body.span(at, spot.bytes) {
+                if span.end > position {
+                    block = spot.body.items(at, spot.bytes);
+                }
+                at += span.bytes;
+                if span.end > position {
                     break;
                 }
             }

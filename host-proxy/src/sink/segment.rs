@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use manifest_sync::log_record::Bytes;
+use manifest_sync::log_record::{Bytes, Entry};
 use serde::{Deserialize, Serialize};
 
 use super::block::{self, HEADER_BYTES, Header};
@@ -22,45 +22,67 @@ const MAX_DESCRIPTION: usize = 4096;
 
 /// Where blocks are kept.
 pub(super) enum Body {
-    /// Lost with the process. Each block as it was made, with its place: nothing is copied, in or out.
-    Memory(Mutex<Vec<(u64, Bytes)>>),
+    /// Lost with the process. Entries as they were received, which share the buffers that they were read into: nothing is
+    /// copied, in or out.
+    Memory(Mutex<Vec<Kept>>),
     /// Survives it.
     File(File),
 }
 
-impl Body {
-    /// Writes a block at `at`, which is the end.
-    pub(super) fn append(&self, at: u64, block: Bytes) -> io::Result<()> {
+/// A block in memory.
+pub(super) struct Kept {
+    /// Where it would begin in a file.
+    at: u64,
+    span: Span,
+    entries: Arc<[Entry]>,
+}
+
+/// A block on its way into a segment.
+pub(super) enum Block {
+    /// For memory.
+    Entries(Arc<[Entry]>),
+    /// For a file.
+    Encoded(Vec<u8>),
+}
+
+impl Block {
+    /// Bytes that it takes; in memory, roughly.
+    pub(super) fn bytes(&self) -> u64 {
         match self {
-            Self::Memory(blocks) => {
-                let mut blocks = blocks.lock().unwrap_or_else(PoisonError::into_inner);
-                blocks.push((at, block));
+            Self::Encoded(bytes) => bytes.len() as u64,
+            Self::Entries(entries) => {
+                let each = |entry: &Entry| entry.encoded_len() + size_of::<Entry>();
+                (size_of::<Kept>() + entries.iter().map(each).sum::<usize>()) as u64
+            }
+        }
+    }
+}
+
+/// What a block takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    /// Bytes.
+    pub(super) bytes: u64,
+    /// Place of its first entry.
+    pub(super) first: u64,
+    /// Place after its last.
+    pub(super) end: u64,
+}
+
+impl Body {
+    /// Writes a block at `span`, the first byte at `at`, which is the end.
+    pub(super) fn append(&self, at: u64, span: Span, block: Block) -> io::Result<()> {
+        match (self, block) {
+            (Self::Memory(kept), Block::Entries(entries)) => {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.push(Kept { at, span, entries });
                 Ok(())
             }
-            Self::File(file) => file.write_all_at(&block, at).inspect_err(|_| {
+            (Self::File(file), Block::Encoded(bytes)) => file.write_all_at(&bytes, at).inspect_err(|_| {
                 // Half a block helps nobody; the next start would cut it off, too.
                 let _ = file.set_len(at);
             }),
-        }
-    }
-
-    /// The first `length` bytes of the block at `at`.
-    fn read(&self, at: u64, length: usize) -> io::Result<Bytes> {
-        match self {
-            Self::Memory(blocks) => {
-                let blocks = blocks.lock().unwrap_or_else(PoisonError::into_inner);
-                let found = blocks.binary_search_by_key(&at, |(at, _)| *at).ok();
-                let block = found.and_then(|index| blocks.get(index)).map(|(_, block)| block);
-                block
-                    .filter(|block| block.len() >= length)
-                    .map(|block| block.slice(..length))
-                    .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-            }
-            Self::File(file) => {
-                let mut bytes = vec![0; length];
-                file.read_exact_at(&mut bytes, at)?;
-                Ok(bytes.into())
-            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -72,23 +94,53 @@ impl Body {
         }
     }
 
-    /// The header and the bytes of the block at `at`, which must end by `end`.
-    pub(super) fn block(&self, at: u64, end: u64) -> Option<(Header, Bytes)> {
-        let header = self.header(at, end)?;
-        let bytes = self.read(at, HEADER_BYTES + header.payload).ok()?;
-        Some((header, bytes))
+    /// What the block at `at` takes, which must end by `end`.
+    pub(super) fn span(&self, at: u64, end: u64) -> Option<Span> {
+        match self {
+            Self::Memory(kept) => memory(kept, at).map(|(span, _)| span),
+            Self::File(file) => header(file, at, end).map(|header| span(&header)),
+        }
     }
 
-    /// The header at `at` of a block that ends by `end`.
-    pub(super) fn header(&self, at: u64, end: u64) -> Option<Header> {
-        let header = Header::read(&self.read(at, HEADER_BYTES).ok()?)?;
-        (at + block_bytes(&header) <= end).then_some(header)
+    /// What is in the block at `at`, which must end by `end`; `None`: there is none, or it is damaged.
+    pub(super) fn items(&self, at: u64, end: u64) -> Option<Vec<Item>> {
+        match self {
+            Self::Memory(kept) => {
+                let (span, entries) = memory(kept, at)?;
+                Some(block::items(span.first, entries.iter().cloned()))
+            }
+            Self::File(file) => {
+                let header = header(file, at, end)?;
+                block::decode(&header, &read(file, at, HEADER_BYTES + header.payload)?)
+            }
+        }
     }
 }
 
-/// Bytes of a whole block.
-pub(super) fn block_bytes(header: &Header) -> u64 {
-    (HEADER_BYTES + header.payload) as u64
+fn memory(kept: &Mutex<Vec<Kept>>, at: u64) -> Option<(Span, Arc<[Entry]>)> {
+    let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    let index = kept.binary_search_by_key(&at, |one| one.at).ok()?;
+    kept.get(index).map(|one| (one.span, Arc::clone(&one.entries)))
+}
+
+/// The header at `at` of a block that ends by `end`.
+fn header(file: &File, at: u64, end: u64) -> Option<Header> {
+    let header = Header::read(&read(file, at, HEADER_BYTES)?)?;
+    (at + span(&header).bytes <= end).then_some(header)
+}
+
+fn read(file: &File, at: u64, length: usize) -> Option<Bytes> {
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, at).ok()?;
+    Some(bytes.into())
+}
+
+fn span(header: &Header) -> Span {
+    Span {
+        bytes: (HEADER_BYTES + header.payload) as u64,
+        first: header.first,
+        end: header.end(),
+    }
 }
 
 /// A run of blocks.
@@ -181,18 +233,16 @@ impl Segment {
         }
         let description: Description = serde_json::from_slice(&text)?;
         let start = (16 + size) as u64;
-        let body = Body::File(file);
         let (mut at, mut end) = (start, description.first_place);
-        while let Some((header, bytes)) = body.block(at, length) {
-            if header.first != end || !block::is_intact(&header, &bytes) {
+        while let Some(header) = header(&file, at, length) {
+            let block = read(&file, at, HEADER_BYTES + header.payload);
+            if header.first != end || !block.is_some_and(|block| block::is_intact(&header, &block)) {
                 break;
             }
-            at += block_bytes(&header);
+            at += span(&header).bytes;
             end = header.end();
         }
-        if at < length
-            && let Body::File(file) = &body
-        {
+        if at < length {
             file.set_len(at)?;
         }
         let segment = Self {
@@ -202,7 +252,7 @@ impl Segment {
             first_sequence: description.first_sequence,
             start,
             bytes: at,
-            body: Arc::new(body),
+            body: Arc::new(Body::File(file)),
             path: Some(path.to_owned()),
         };
         Ok((segment, length - at))
@@ -216,19 +266,16 @@ impl Segment {
     /// Every item from place `from` on; damaged blocks are left out, and their places are returned, too.
     pub(super) fn items_from(&self, from: u64) -> (Vec<Item>, u64) {
         let (mut items, mut at, mut seen) = (Vec::new(), self.start, self.first);
-        while let Some(header) = self.body.header(at, self.bytes) {
-            if header.end() > from {
-                let Some((header, bytes)) = self.body.block(at, self.bytes) else {
-                    break;
-                };
-                let Some(mut block) = block::items(&header, &bytes) else {
+        while let Some(span) = self.body.span(at, self.bytes) {
+            if span.end > from {
+                let Some(mut block) = self.body.items(at, self.bytes) else {
                     break;
                 };
                 let block = item::split_off(&mut block, from);
                 items.extend(block.into_iter().filter(|item| item.index >= from));
             }
-            at += block_bytes(&header);
-            seen = header.end();
+            at += span.bytes;
+            seen = span.end;
         }
         (items, self.end.saturating_sub(seen.max(from)))
     }

@@ -10,13 +10,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use manifest_sync::log_record::{Bytes, Entry};
+use manifest_sync::log_record::Entry;
 use tokio::sync::watch;
 
 use super::block;
-use super::item::Origin;
+use super::item::{Origin, span};
 use super::place::Place;
-use super::segment::Segment;
+use super::segment::{Block, Segment, Span};
 
 /// A full spool loses at least this part of itself at once.
 const SEGMENTS: u64 = 16;
@@ -128,9 +128,8 @@ impl Spool {
 
     /// Adds entries whose sequences follow one another, the first having `sequence`. What cannot be written is lost,
     /// counted and reported to every sink.
-    pub(super) fn append(&self, origin: &Arc<Origin>, mut sequence: u64, entries: &[Entry]) {
-        let first = self.state().next;
-        for (block, places) in block::encode(first, entries) {
+    pub(super) fn append(&self, origin: &Arc<Origin>, mut sequence: u64, entries: Vec<Entry>) {
+        for (block, places) in self.blocks(entries) {
             if let Err(error) = self.append_block(origin, sequence, block, places) {
                 let mut state = self.state();
                 if !std::mem::replace(&mut state.failing, true) {
@@ -145,15 +144,36 @@ impl Spool {
         self.changed.send_replace(());
     }
 
-    fn append_block(&self, origin: &Arc<Origin>, sequence: u64, block: Bytes, places: u64) -> io::Result<()> {
-        let length = block.len() as u64;
-        let (body, at) = {
+    /// Entries as they are kept, each block with the places that it takes.
+    fn blocks(&self, entries: Vec<Entry>) -> Vec<(Block, u64)> {
+        match self.directory {
+            Some(_) => {
+                let blocks = block::encode(self.state().next, &entries).into_iter();
+                blocks
+                    .map(|(bytes, places)| (Block::Encoded(bytes), places))
+                    .collect()
+            }
+            None => {
+                let places = entries.iter().map(span).fold(0, u64::saturating_add);
+                vec![(Block::Entries(entries.into()), places)]
+            }
+        }
+    }
+
+    fn append_block(&self, origin: &Arc<Origin>, sequence: u64, block: Block, places: u64) -> io::Result<()> {
+        let length = block.bytes();
+        let (body, at, first) = {
             let mut state = self.state();
             state.make_room(self.limit, length);
             let segment = state.last(self.directory.as_deref(), self.limit, origin, sequence, length)?;
-            (Arc::clone(&segment.body), segment.bytes)
+            (Arc::clone(&segment.body), segment.bytes, segment.end)
         };
-        body.append(at, block)?;
+        let span = Span {
+            bytes: length,
+            first,
+            end: first.saturating_add(places),
+        };
+        body.append(at, span, block)?;
         let mut state = self.state();
         state.next = state.next.saturating_add(places);
         state.dirty = true;

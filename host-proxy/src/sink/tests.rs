@@ -84,7 +84,7 @@ fn fill(spool: &Spool, first: u64, count: u64, bytes: usize) {
         .map(|sequence| record(sequence, if sequence % 2 == 0 { "even" } else { "odd" }, bytes))
         .collect();
     for (index, block) in all.chunks(10).enumerate() {
-        spool.append(&origin("a"), first + index as u64 * 10, block);
+        spool.append(&origin("a"), first + index as u64 * 10, block.to_vec());
     }
 }
 
@@ -93,7 +93,7 @@ fn fill_runs(spool: &Spool, first: u64, count: u64, bytes: usize) {
     let end = first + count;
     for start in (first..end).step_by(7) {
         let run = run(start..end.min(start + 7), "app", bytes);
-        spool.append(&origin("a"), start, &[run]);
+        spool.append(&origin("a"), start, vec![run]);
     }
 }
 
@@ -207,7 +207,7 @@ fn a_cursor_ahead_of_the_spool_meets_nothing_twice_and_others_are_told() {
     let spool = Arc::new(Spool::memory(LIMIT));
     let mut behind = reader(&spool, 1);
     let mut ahead = reader(&spool, 50);
-    spool.append(&origin("b"), 1, &[record(1, "app", 10)]);
+    spool.append(&origin("b"), 1, vec![record(1, "app", 10)]);
     assert_eq!(read(&mut ahead), (vec![1], vec![]));
     assert_eq!(read(&mut behind), (vec![1], vec![(None, 49)]));
 }
@@ -222,17 +222,17 @@ fn what_has_no_room_at_the_end_is_told_at_once() {
     // As when there is no room: the file of the next segment cannot be made.
     let blocked = directory.path().join("00000000000000000011.segment");
     std::fs::create_dir(&blocked).expect("a directory");
-    spool.append(&origin("b"), 1, &[record(1, "app", 10), record(2, "app", 10)]);
+    spool.append(&origin("b"), 1, vec![record(1, "app", 10), record(2, "app", 10)]);
     assert_eq!(read(&mut all), ((1..=10).collect(), vec![(None, 2)]));
     assert_eq!(spool.state().sinks[0].lost_total, 2);
-    spool.append(&origin("b"), 3, &[record(3, "app", 10)]);
+    spool.append(&origin("b"), 3, vec![record(3, "app", 10)]);
     assert_eq!(read(&mut all), (vec![3], vec![]));
 }
 
 #[test]
 fn a_run_is_given_from_and_up_to_any_place_in_it() {
     let spool = Arc::new(Spool::memory(LIMIT));
-    spool.append(&origin("a"), 1, &[run(1..11, "app", 3)]);
+    spool.append(&origin("a"), 1, vec![run(1..11, "app", 3)]);
     let mut all = reader(&spool, 4);
     assert_eq!(read(&mut all), ((4..=10).collect(), vec![]));
     let places = |from, to| {
@@ -255,7 +255,11 @@ fn a_gap_of_the_enclave_stays_a_gap_of_the_enclave() {
         records: 5,
         container: Some("app".into()),
     });
-    spool.append(&origin("a"), 1, &[record(1, "app", 1), gap, record(7, "app", 1)]);
+    spool.append(
+        &origin("a"),
+        1,
+        vec![record(1, "app", 1), gap, record(7, "app", 1)],
+    );
     let Step::Items(_, items) = all.step() else {
         panic!("nothing")
     };

@@ -51,7 +51,7 @@ impl Writer {
             Some(queue) => {
                 let _ = queue.send((Arc::clone(origin), entries)).await;
             }
-            None => append(&self.spool, origin, &entries),
+            None => append(&self.spool, origin, entries),
         }
     }
 }
@@ -72,7 +72,7 @@ async fn write(mut work: mpsc::Receiver<Work>, spool: Arc<Spool>) {
             synced = Instant::now();
         }
         match tokio::time::timeout(SYNC, work.recv()).await {
-            Ok(Some((origin, entries))) => append(&spool, &origin, &entries),
+            Ok(Some((origin, entries))) => append(&spool, &origin, entries),
             Ok(None) => break,
             Err(_) => {}
         }
@@ -81,7 +81,7 @@ async fn write(mut work: mpsc::Receiver<Work>, spool: Arc<Spool>) {
     spool.end();
 }
 
-fn append(spool: &Spool, origin: &Arc<Origin>, entries: &[Entry]) {
+fn append(spool: &Spool, origin: &Arc<Origin>, entries: Vec<Entry>) {
     let sequence = entries.first().map_or(0, |entry| match entry {
         Entry::Run(run) => run.sequence,
         Entry::Dropped(dropped) => dropped.first,

@@ -63,7 +63,13 @@ impl LogPipe {
                     self.finish_line();
                     return;
                 }
-                Ok(Ok(_)) => tokio::task::yield_now().await,
+                Ok(Ok(count)) => {
+                    // Less than was asked for: there is no more, and the next line says so (epoll(7), edge-triggered).
+                    if count < READ_BYTES {
+                        ready.clear_ready();
+                    }
+                    tokio::task::yield_now().await;
+                }
                 Ok(Err(error)) => {
                     log::warn!("log of container {}: {error}", self.container);
                     return;

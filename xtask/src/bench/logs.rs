@@ -29,6 +29,8 @@ const ROUNDS: usize = 5;
 /// So fast are they written, all containers together: below what one CPU can carry, so that the figure is one of work and
 /// not of losses.
 const PER_SECOND: u64 = 60 << 20;
+/// What host-proxy has received, as it counts: of sealed containers in base64.
+const RECEIVED: &str = "cloister_log_bytes_total";
 /// How long a round may take.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -52,9 +54,9 @@ struct Sample {
     speed: f64,
     /// Records.
     lost: u64,
-    /// CPU seconds of PID 1, from its start.
+    /// CPU seconds of PID 1.
     init: f64,
-    /// CPU seconds of host-proxy, from its start.
+    /// CPU seconds of host-proxy.
     proxy: f64,
 }
 
@@ -234,9 +236,17 @@ impl Round<'_> {
         let up = Up::start(self.product, &objects, &["--log-sink", sink]);
         let expected = self.bytes / LINE as u64 / containers * containers;
         let deadline = Instant::now() + PATIENCE;
+        let (init_pid, proxy_pid) = (up.enclave_pid().context("the enclave runs")?, up.proxy_pid());
+        let cpu_now = || -> Result<(f64, f64)> { Ok((cpu(init_pid)?, cpu(proxy_pid)?)) };
+        // From when all containers write: what it costs to start them is measured elsewhere.
+        let mut start = None;
         loop {
             let metrics = metrics(&up).unwrap_or_default();
             let taken = sum(&metrics, "cloister_init_log_records_total");
+            let received = sum(&metrics, RECEIVED);
+            if start.is_none() && values(&metrics, RECEIVED).count() as u64 == containers {
+                start = Some((received, cpu_now()?));
+            }
             let waiting = sum(&metrics, "cloister_log_sink_lag_records");
             let ring = sum(&metrics, "cloister_init_log_ring_bytes");
             // The ring keeps what was read; that nothing is on its way shows in two looks that are the same.
@@ -244,11 +254,13 @@ impl Round<'_> {
             if taken >= expected && waiting == 0 && ring > 0 && settled(&up, &metrics) {
                 let lost = sum(&metrics, "cloister_init_log_dropped_records_total")
                     + sum(&metrics, "cloister_log_sink_dropped_records_total");
-                let init = cpu(up.enclave_pid().context("the enclave runs")?)?;
-                let proxy = cpu(up.proxy_pid())?;
+                let (first, before) = start.context("somebody writes")?;
+                let now = cpu_now()?;
+                let (init, proxy) = (now.0 - before.0, now.1 - before.1);
                 let kept = 1.0 - lost.min(taken) as f64 / taken as f64;
+                let since = 1.0 - first as f64 / received as f64;
                 return Ok(Sample {
-                    speed: kept * self.bytes as f64 / 1e6 / (init + proxy),
+                    speed: kept * since * self.bytes as f64 / 1e6 / (init + proxy),
                     lost,
                     init,
                     proxy,
@@ -257,7 +269,7 @@ impl Round<'_> {
             if Instant::now() > deadline {
                 bail!("the lines did not arrive: {taken} of {expected} were taken, {waiting} wait");
             }
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(if start.is_none() { 20 } else { 200 }));
         }
     }
 
@@ -328,10 +340,17 @@ fn metrics(up: &Up) -> Result<String> {
 }
 
 fn sum(metrics: &str, series: &str) -> u64 {
-    let values = metrics.lines().filter(|line| line.starts_with(series));
-    values
+    values(metrics, series).sum()
+}
+
+fn values<'a>(metrics: &'a str, series: &str) -> impl Iterator<Item = u64> + use<'a> {
+    let lines = metrics
+        .lines()
+        .filter(|line| line.starts_with(series))
+        .collect::<Vec<_>>();
+    lines
+        .into_iter()
         .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
-        .sum()
 }
 
 /// CPU seconds of a process (proc_pid_stat(5)): user and system time in clock ticks of a hundredth.
