@@ -236,8 +236,10 @@ impl Round<'_> {
         let up = Up::start(self.product, &objects, &["--log-sink", sink]);
         let expected = self.bytes / LINE as u64 / containers * containers;
         let deadline = Instant::now() + PATIENCE;
-        let (init_pid, proxy_pid) = (up.enclave_pid().context("the enclave runs")?, up.proxy_pid());
-        let cpu_now = || -> Result<(f64, f64)> { Ok((cpu(init_pid)?, cpu(proxy_pid)?)) };
+        let cpu_now = || -> Result<(f64, f64)> {
+            let init = up.enclave_pid().context("the enclave runs")?;
+            Ok((cpu(init)?, cpu(up.proxy_pid())?))
+        };
         // From when all containers write: what it costs to start them is measured elsewhere.
         let mut start = None;
         loop {
