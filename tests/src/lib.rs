@@ -6,6 +6,7 @@ pub mod broker;
 pub mod history;
 pub mod images;
 pub mod load;
+pub mod logs;
 pub mod process;
 #[path = "../../init/tests/histories/rules.rs"]
 #[allow(dead_code, reason = "the model uses all of it")]
@@ -88,13 +89,18 @@ pub fn product() -> Option<Product> {
 ///
 /// # Panics
 /// When it has not within a generous deadline.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    look_for(look).unwrap_or_else(|| panic!("waited in vain for {what}"))
+}
+
+/// The same for those who can go on without: `None` after the deadline.
+pub fn look_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + DEADLINE;
     loop {
-        if let Some(found) = look() {
+        let found = look();
+        if found.is_some() || Instant::now() >= end {
             return found;
         }
-        assert!(Instant::now() < end, "waited in vain for {what}");
         std::thread::sleep(LOOK);
     }
 }

@@ -411,17 +411,24 @@ fn said(output: &Output) -> Result<String> {
     Ok(text)
 }
 
-/// Both at once, each in an enclave of its own.
+/// [`web`] and [`redis`], at once when both have a layout, each in an enclave of its own.
 ///
 /// # Errors
-/// As of [`web`] and [`redis`].
-pub fn both(product: &Product, nginx: &Path, redis: &Path, duration: Duration) -> Result<[Tally; 2]> {
+/// As of these.
+pub fn servers(
+    product: &Product,
+    nginx: Option<&Path>,
+    redis: Option<&Path>,
+    duration: Duration,
+) -> Result<Vec<Tally>> {
     thread::scope(|scope| {
-        let web = scope.spawn(|| web(product, nginx, duration));
-        let data = self::redis(product, redis, duration)?;
-        match web.join() {
-            Ok(web) => Ok([web?, data]),
-            Err(_panicked) => bail!("nginx did not start, or did not end"),
-        }
+        let web = nginx.map(|images| scope.spawn(|| web(product, images, duration)));
+        let data = redis.map(|images| self::redis(product, images, duration));
+        let web = match web.map(thread::ScopedJoinHandle::join) {
+            Some(Err(_panicked)) => bail!("nginx did not start, or did not end"),
+            Some(Ok(tally)) => Some(tally),
+            None => None,
+        };
+        web.into_iter().chain(data).collect()
     })
 }

@@ -63,8 +63,11 @@ cargo xtask COMMAND
   conformance [--local]
                      run the tests of Kubernetes' conformance cases, print what came of each, and write it to
                      docs/conformance.md; --local leaves out those that need a virtual machine, and writes nothing
-  soak [SECONDS]     Debian's Redis under redis-benchmark and its nginx under wrk, through the ingress, for 300 s; fails
-                     when a request is lost or host-proxy has counted anything else than clients and servers
+  soak [SECONDS] [nginx|redis|logs]...
+                     all of it, or these parts alone: Debian's nginx under wrk and its Redis under redis-benchmark, through
+                     the ingress, for 300 s; then 1,000,000 log lines of 20 containers into rsyslog while host-proxy is
+                     killed five times. Fails when a request is lost, host-proxy has counted anything else than clients
+                     and servers, or a line is missing without being reported or comes twice without being marked
   ci                 fmt, clippy, doc, deny, test, then test --vm
   bench [relay|logs|runtime|lifecycle|trust|boot]... [--short] [--write]
                      measure against the budgets, or these groups alone; --write updates docs/performance.md with its

@@ -183,6 +183,18 @@ fn probe(mut options: eif::Options, out: PathBuf, program: &Path, mode: &str) ->
 /// Builds what the end-to-end tests run; returns the variables that name it.
 fn product() -> Result<Vec<(&'static str, PathBuf)>> {
     let product = build::product()?;
+    let guests = guests()?;
+    image::from_binary(&guests, "grpc:latest", &build::guest("grpc-guest", "grpc")?)?;
+    Ok(vec![
+        ("CLOISTER_INIT", product.init),
+        ("CLOISTER_HOST_PROXY", product.proxy),
+        ("CLOISTER_BROKER", product.broker),
+        ("CLOISTER_GUESTS", guests),
+    ])
+}
+
+/// Builds the images of the tests' own program; returns their layout.
+pub(crate) fn guests() -> Result<PathBuf> {
     let guests = root().join("target/images/guest");
     let stops_by = |signal: Option<&str>| ImageConfig {
         stop_signal: signal.map(str::to_owned),
@@ -193,13 +205,7 @@ fn product() -> Result<Vec<(&'static str, PathBuf)>> {
         ("guest:stops-by-usr1", stops_by(Some("SIGUSR1"))),
     ];
     image::from_program_as(&guests, &root().join("tests/guests/guest.rs"), &images)?;
-    image::from_binary(&guests, "grpc:latest", &build::guest("grpc-guest", "grpc")?)?;
-    Ok(vec![
-        ("CLOISTER_INIT", product.init),
-        ("CLOISTER_HOST_PROXY", product.proxy),
-        ("CLOISTER_BROKER", product.broker),
-        ("CLOISTER_GUESTS", guests),
-    ])
+    Ok(guests)
 }
 
 /// What is not ours and some tests run: looks for it, and says what is missing.

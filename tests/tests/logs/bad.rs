@@ -4,11 +4,10 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tests::logs::{Rsyslog, counting, files_of, flags, free_port};
 use tests::{Up, guest, pod, process, product, wait_for};
 
-use super::rsyslog::{Rsyslog, free_port};
-use super::tally::read_syslog;
-use super::{counting, files_of, flags, metric, stop, up};
+use super::{metric, stop, up};
 
 /// Bytes of a line without an end.
 pub(super) const HUGE: u64 = 100_000_000;
@@ -272,9 +271,9 @@ fn a_full_disk_loses_what_has_no_room_and_counts_it() {
         (metric(&up, "cloister_log_records_total") == 30_000).then_some(())
     });
     assert!(up.stderr().contains("No space left on device"), "{}", up.stderr());
-    let server = Rsyslog::start(scratch.path(), port).expect("it is there");
+    let mut server = Rsyslog::start(scratch.path(), port).expect("it is there");
     let tally = wait_for("every line or its absence", || {
-        Some(read_syslog(&server.output())).filter(|tally| tally.distinct() + tally.dropped() >= 30_000)
+        (server.tally().accounted() >= 30_000).then(|| server.tally().clone())
     });
     assert_eq!(tally.distinct() + tally.dropped(), 30_000);
     assert!(

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+use tests::logs::{counting, flags, free_port};
 use tests::{product, wait_for};
 
 use crate::server::{Post, Server};
-use crate::{counting, flags, free_port, metric, stop, up};
+use crate::{metric, stop, up};
 
 /// A process that ends with this value.
 struct Running(Child);

@@ -1,50 +1,24 @@
 //! Log sinks, end to end: a Pod that counts, the real `host-proxy`, which is killed again and again, and the real
-//! rsyslog of the Debian archive or a server of the tests. Every line arrives once, or is counted.
-//!
-//! `CLOISTER_LOG_LINES` and `CLOISTER_LOG_CONTAINERS` make the first test larger: 1000000 and 20 take some minutes.
+//! rsyslog of the Debian archive or a server of the tests. Every line arrives once, or is counted. `cargo xtask soak logs` does
+//! the first of it with a million lines.
 
 mod bad;
 mod http;
-mod rsyslog;
 mod sealed;
 mod server;
 mod stalled;
-mod tally;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
-use tests::{Product, Up, guest, pod, product, wait_for};
-
-use rsyslog::{Rsyslog, free_port};
-use tally::{Tally, read_syslog};
-
-/// How often `host-proxy` is killed.
-const KILLS: u64 = 5;
-
-/// A Pod whose containers `c0`, `c1`, … write `lines` numbered lines each.
-fn counting(containers: u64, lines: u64, burst: u64, pause_ms: u64) -> Value {
-    let words = [lines, burst, pause_ms].map(|number| number.to_string());
-    let all: Vec<Value> = (0..containers)
-        .map(|index| guest(&format!("c{index}"), &["count", &words[0], &words[1], &words[2]]))
-        .collect();
-    pod(json!({"containers": all, "terminationGracePeriodSeconds": 0}))
-}
+use serde_json::Value;
+use tests::logs::{Rsyslog, counting, flags, free_port, numbers_in_files, through_kills};
+use tests::{Product, Up, product, wait_for};
 
 /// `host-proxy up` with these sinks; none of them is standard output.
 fn up(product: &Product, pod: Value, flags: &[String]) -> Up {
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     Up::start(product, &[pod], &flags)
-}
-
-fn flags(spool: &Path, spool_bytes: &str, sinks: &[String]) -> Vec<String> {
-    let mut flags = vec!["--log-spool".to_owned(), spool.display().to_string()];
-    flags.extend(["--log-spool-bytes".to_owned(), spool_bytes.to_owned()]);
-    for sink in sinks {
-        flags.extend(["--log-sink".to_owned(), sink.clone()]);
-    }
-    flags
 }
 
 fn start_again(up: &mut Up, flags: &[String]) {
@@ -63,85 +37,14 @@ fn metric(up: &Up, series: &str) -> u64 {
     up.metric(series)
 }
 
-fn number_of(name: &str, default: u64) -> u64 {
-    let given = std::env::var(name).ok();
-    given.map_or(default, |text| text.parse().expect("a number"))
-}
-
-/// The files that the kubelet's layout has for one container, oldest first.
-fn files_of(directory: &Path, container: &str) -> Vec<PathBuf> {
-    let pods = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = pods
-        .flat_map(|pod| std::fs::read_dir(pod.path().join(container)))
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
-    // `0.log` is the newest and sorts before `0.log.DATE`.
-    files.sort_by_key(|path| {
-        (
-            path.extension().is_some_and(|extension| extension == "log"),
-            path.clone(),
-        )
-    });
-    files
-}
-
 #[test]
 fn a_proxy_that_is_killed_loses_and_doubles_nothing() {
     let Some(product) = product() else { return };
-    let scratch = tempfile::tempdir().expect("a scratch directory");
-    let Some(server) = Rsyslog::start(scratch.path(), free_port()) else {
+    if !Rsyslog::is_there() {
         return;
-    };
-    let containers = number_of("CLOISTER_LOG_CONTAINERS", 5);
-    let total = number_of("CLOISTER_LOG_LINES", 50_000);
-    let lines = total / containers;
-    let files = scratch.path().join("pods");
-    let sinks = [
-        format!("syslog+tcp://127.0.0.1:{}", server.port()),
-        format!("file:{},max-size=128Ki,max-files=1000", files.display()),
-    ];
-    let flags = flags(&scratch.path().join("spool"), "256Mi", &sinks);
-    let mut up = up(&product, counting(containers, lines, 100, 50), &flags);
-    for kill in 1..=KILLS {
-        wait_for("more lines", || {
-            (server.lines() >= kill * total / (KILLS + 1)).then_some(())
-        });
-        up.signal(Signal::SIGKILL);
-        up.wait();
-        start_again(&mut up, &flags);
     }
-    let tally: Tally = wait_for("every line", || {
-        (server.lines() >= total)
-            .then(|| read_syslog(&server.output()))
-            .filter(|tally| tally.distinct() + tally.dropped() >= total)
-    });
-    println!(
-        "{total} lines of {containers} containers, {KILLS} kills: {} distinct, {} dropped and counted, {} marked as sent again, {} doubled",
-        tally.distinct(),
-        tally.dropped(),
-        tally.resent,
-        tally.doubled
-    );
-    assert_eq!(tally.distinct() + tally.dropped(), total);
-    assert_eq!(tally.doubled_unmarked, 0, "whatever comes twice says so");
-    if tally.dropped() == 0 {
-        for container in 0..containers {
-            let name = format!("c{container}");
-            assert_eq!(tally.lines[&name], (0..lines).collect(), "{name}");
-            // The files have it exactly once, in order.
-            let numbers = wait_for("the files", || {
-                let numbers: Vec<u64> = files_of(&files, &name)
-                    .iter()
-                    .flat_map(|path| tally::read_cri(path))
-                    .collect();
-                (numbers.len() as u64 >= lines).then_some(numbers)
-            });
-            assert_eq!(numbers, (0..lines).collect::<Vec<_>>(), "{name}");
-        }
-    }
-    stop(up);
+    let delivery = through_kills(&product, 5, 50_000).unwrap_or_else(|error| panic!("{error:#}"));
+    print!("{delivery}");
 }
 
 #[test]
@@ -160,13 +63,15 @@ fn an_outage_costs_nothing_while_the_spool_holds_out() {
             && metric(&up, "cloister_log_sink_retries_total") > 0)
             .then_some(())
     });
-    let server = Rsyslog::start(scratch.path(), port).expect("it is there");
-    wait_for("the first lines", || (server.lines() > 5000).then_some(()));
+    let mut server = Rsyslog::start(scratch.path(), port).expect("it is there");
+    wait_for("the first lines", || {
+        (server.tally().distinct() > 5000).then_some(())
+    });
     // The server dies with whatever it had not read yet.
     server.kill();
-    let server = Rsyslog::start(scratch.path(), port).expect("it is there");
+    let mut server = Rsyslog::start(scratch.path(), port).expect("it is there");
     let tally = wait_for("every line", || {
-        Some(read_syslog(&server.output())).filter(|tally| tally.distinct() >= 20_000)
+        (server.tally().distinct() >= 20_000).then(|| server.tally().clone())
     });
     assert_eq!(tally.dropped(), 0);
     assert_eq!(tally.doubled_unmarked, 0, "whatever comes twice says so");
@@ -201,9 +106,9 @@ fn a_full_spool_drops_the_oldest_and_says_exactly_how_many_of_whom() {
     assert!(dropped > 10_000, "{dropped}");
     assert_eq!(metric(&up, "cloister_log_dropped_records_total"), 0);
     assert!(metric(&up, "cloister_log_spool_bytes") <= 256 << 10);
-    let server = Rsyslog::start(scratch.path(), port).expect("it is there");
+    let mut server = Rsyslog::start(scratch.path(), port).expect("it is there");
     let tally = wait_for("every line or its absence", || {
-        Some(read_syslog(&server.output())).filter(|tally| tally.distinct() + tally.dropped() >= 30_000)
+        (server.tally().accounted() >= 30_000).then(|| server.tally().clone())
     });
     for (container, lines) in &tally.lines {
         let missing = tally.dropped.get(container).copied().unwrap_or(0);
@@ -247,10 +152,7 @@ fn a_torn_spool_is_mended_from_the_enclave() {
     let sink = [format!("file:{}", files.display())];
     start_again(&mut up, &flags(&spool, "64Mi", &sink));
     wait_for("every line in the file", || {
-        let numbers: Vec<u64> = files_of(&files, "c0")
-            .iter()
-            .flat_map(|path| tally::read_cri(path))
-            .collect();
+        let numbers = numbers_in_files(&files, "c0").expect("lines that count");
         (numbers == (0..2000).collect::<Vec<_>>()).then_some(())
     });
     assert!(metric(&up, "cloister_log_spool_torn_bytes_total") > 0);
@@ -276,14 +178,13 @@ fn a_sink_that_stands_still_stops_no_other() {
     );
     let lag = |sink: &str| metric(&up, &format!("cloister_log_sink_lag_records{{sink=\"{sink}\"}}"));
     wait_for("every line in the files", || {
-        let files = ["c0", "c1", "c2", "c3"].map(|container| files_of(&files, container));
-        let numbers = files
-            .iter()
-            .flatten()
-            .map(|path| tally::read_cri(path).len() as u64);
+        let numbers = ["c0", "c1", "c2", "c3"].map(|container| {
+            let numbers = numbers_in_files(&files, container).expect("lines that count");
+            numbers.len() as u64
+        });
         // The enclave's rings may overflow, too: nobody waits for the host.
         let lost = metric(&up, "cloister_log_dropped_records_total");
-        (numbers.sum::<u64>() + lost == 120_000).then_some(())
+        (numbers.iter().sum::<u64>() + lost == 120_000).then_some(())
     });
     wait_for("no line that waits for the files", || {
         (lag("file") == 0).then_some(())

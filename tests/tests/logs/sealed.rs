@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
+use tests::logs::{files_of, flags};
 use tests::{Product, Up, guest, pod, product, wait_for};
 
-use super::{files_of, flags, metric, stop};
+use super::{metric, stop};
 
 /// What the host must never have.
 const MARKER: &str = "marker-1f3870be";

@@ -6,20 +6,14 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
-use tests::{Up, guest, pod, product, wait_for};
+use tests::logs::flags;
+use tests::{Up, guest, pod, process, product, wait_for};
 
 use super::bad::{HUGE, PIECE, peak};
-use super::{flags, metric, stop, up};
+use super::{metric, stop, up};
 
 /// Lines of each of the two containers that flood.
 const LINES: u64 = 200_000;
-
-/// Bytes that a process has written (proc_pid_io(5)).
-fn written(pid: i32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("wchar: "));
-    line.and_then(|count| count.parse().ok()).unwrap_or(0)
-}
 
 /// Processes of the enclave that have this word among their arguments.
 fn running(up: &Up, word: &str) -> usize {
@@ -58,7 +52,8 @@ fn f28_a_reader_and_a_sink_that_stand_still_block_no_container_and_every_record_
     up.signal(Signal::SIGSTOP);
     // Nobody waits for the host: all of them come to their ends, or to where they write no more.
     wait_for("the containers to have written everything", || {
-        (running(&up, "count-as") == 0 && written(line) >= HUGE).then_some(())
+        (running(&up, "count-as") == 0 && process::written(line).is_some_and(|written| written >= HUGE))
+            .then_some(())
     });
     up.signal(Signal::SIGCONT);
     let of = |series: &str, container: &str| metric(&up, &format!("{series}{{container=\"{container}\""));

@@ -4,24 +4,26 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use tests::wait_for;
+use super::Tally;
+use crate::wait_for;
 
 /// A running `rsyslogd`.
-pub(crate) struct Rsyslog {
+pub struct Rsyslog {
     child: Child,
     port: u16,
     output: PathBuf,
+    tally: Tally,
 }
 
 /// A port that nobody uses now.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     listener.local_addr().expect("an address").port()
 }
 
 impl Rsyslog {
     /// Whether it is installed; says so when it is not.
-    pub(crate) fn is_there() -> bool {
+    pub fn is_there() -> bool {
         let there = Command::new("rsyslogd").arg("-v").output().is_ok();
         if !there {
             println!("SKIPPED: there is no rsyslogd: install the package rsyslog");
@@ -30,7 +32,7 @@ impl Rsyslog {
     }
 
     /// Starts it; it goes on with the output of one before it.
-    pub(crate) fn start(scratch: &Path, port: u16) -> Option<Self> {
+    pub fn start(scratch: &Path, port: u16) -> Option<Self> {
         if !Self::is_there() {
             return None;
         }
@@ -53,26 +55,27 @@ impl Rsyslog {
             .spawn()
             .expect("rsyslogd runs");
         wait_for("rsyslogd", || TcpStream::connect(("127.0.0.1", port)).ok());
-        Some(Self { child, port, output })
+        Some(Self {
+            child,
+            port,
+            output,
+            tally: Tally::default(),
+        })
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What it has written.
-    pub(crate) fn output(&self) -> PathBuf {
-        self.output.clone()
-    }
-
-    /// Lines that it has written.
-    pub(crate) fn lines(&self) -> u64 {
-        let bytes = std::fs::read(&self.output).unwrap_or_default();
-        bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+    /// What it has written by now, and those before it with the same files.
+    pub fn tally(&mut self) -> &Tally {
+        self.tally.read_on(&self.output);
+        &self.tally
     }
 
     /// Ends it as a crash would.
-    pub(crate) fn kill(self) {
+    pub fn kill(self) {
         drop(self);
     }
 }
