@@ -9,6 +9,7 @@ use std::time::Duration;
 use manifest_sync::link::{self, Listener, Stream, StreamReply};
 use manifest_sync::protocol::{FromEnclave, enclave};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -30,9 +31,9 @@ const OUTBOX: usize = 256;
 const READ_BYTES: usize = 16 * 1024;
 /// Bytes of log sent in one turn.
 const LOG_BATCH_BYTES: usize = 128 * 1024;
-/// How long a record waits for others to be sent with it: whoever reads is woken some hundred times a second, not for each
-/// line.
-const LOG_DELAY: Duration = Duration::from_millis(2);
+/// How long a record waits for others to be sent with it, unless there is enough: whoever reads is woken some hundred times a
+/// second, not for each line.
+const LOG_DELAY: Duration = Duration::from_millis(5);
 /// Pause after an error of `accept`: descriptors may have run out (accept(2)), and a spin would help nobody.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -234,10 +235,25 @@ async fn deliver(stream: &mut Stream, request: LogRequest, store: &RefCell<LogSt
                 return Ok(());
             }
             notified.await;
-            // Where there is one line there are often more.
-            tokio::time::sleep(LOG_DELAY).await;
+            let _ = timeout(LOG_DELAY, enough(store, &changed)).await;
             continue;
         }
         stream.write_all(&bytes).await?;
+    }
+}
+
+/// Waits until there is as much as is sent at once, or a ring could be half full.
+async fn enough(store: &RefCell<LogStore>, changed: &Notify) {
+    let (before, limit) = {
+        let store = store.borrow();
+        (store.taken_bytes, store.ring_limit() / 2)
+    };
+    let enough = before.saturating_add(limit.min(LOG_BATCH_BYTES as u64));
+    loop {
+        let notified = changed.notified();
+        if store.borrow().taken_bytes >= enough || store.borrow().is_closed() {
+            return;
+        }
+        notified.await;
     }
 }

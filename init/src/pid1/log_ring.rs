@@ -179,8 +179,8 @@ impl Cursor<'_> {
         self.next.map(|head| head.first)
     }
 
-    /// Appends runs whose sequences follow one another, below `until`, as long as `out` is shorter than `most`. Returns the
-    /// last sequence.
+    /// Appends runs whose sequences follow one another, below `until`, as long as `out` is shorter than `most`, and one at
+    /// least. Returns the last sequence.
     pub(super) fn copy(&mut self, until: u64, most: usize, out: &mut Vec<u8>) -> u64 {
         let mut last = 0;
         // What lies together is copied at once.
@@ -188,9 +188,8 @@ impl Cursor<'_> {
         let mut end = start;
         while let Some(head) = self.next
             && head.first < until
-            && (last == 0 || head.first == last + 1)
+            && (last == 0 || (head.first == last + 1 && out.len() + (end - start) < most))
             && self.piece == piece
-            && out.len() + (end - start) < most
         {
             last = head.last;
             end += head.length;

@@ -108,6 +108,40 @@ fn a_flood_drops_its_own_oldest_records_and_says_how_many() {
 }
 
 #[test]
+fn a_reader_goes_on_wherever_it_is_interrupted_and_never_back() {
+    let full = || {
+        let mut store = LogStore::new(2048, Clear::Leaves);
+        for number in 0..300 {
+            push(&mut store, "a", 0, &number.to_string());
+            if number % 7 == 0 {
+                push(&mut store, "b", 0, "x\ny");
+            }
+        }
+        store
+    };
+    let whole = texts(&entries(&mut full(), 0, None));
+    assert!(whole.len() > 50, "{whole:?}");
+    // Also between a gap and what follows it.
+    for most in 1..2500 {
+        let (mut store, mut after, mut all) = (full(), 0, Vec::new());
+        loop {
+            let mut bytes = Vec::new();
+            let next = store.read_after(after, None, most, &mut bytes);
+            if next == after {
+                break;
+            }
+            assert!(next > after, "{most}: from {after} back to {next}");
+            after = next;
+            all.extend(bytes);
+        }
+        let mut decoder = Decoder::new();
+        decoder.push(&all);
+        let all: Vec<_> = std::iter::from_fn(|| decoder.next_entry().expect("well-formed")).collect();
+        assert_eq!(texts(&all), whole, "{most}");
+    }
+}
+
+#[test]
 fn what_was_read_together_is_given_and_dropped_together() {
     let mut store = LogStore::new(4096, Clear::Leaves);
     push(&mut store, "a", 0, "1\n2\n3");

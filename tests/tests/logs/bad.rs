@@ -264,18 +264,18 @@ fn a_full_disk_loses_what_has_no_room_and_counts_it() {
     let sinks = [format!("syslog+tcp://127.0.0.1:{port}")];
     let up = up(
         &product,
-        counting(3, 10_000, 100, 5),
+        counting(3, 40_000, 400, 5),
         &flags(&spool, "64Mi", &sinks),
     );
     wait_for("all lines, most of them too many for the disk", || {
-        (metric(&up, "cloister_log_records_total") == 30_000).then_some(())
+        (metric(&up, "cloister_log_records_total") == 120_000).then_some(())
     });
     assert!(up.stderr().contains("No space left on device"), "{}", up.stderr());
     let mut server = Rsyslog::start(scratch.path(), port).expect("it is there");
     let tally = wait_for("every line or its absence", || {
-        (server.tally().accounted() >= 30_000).then(|| server.tally().clone())
+        (server.tally().accounted() >= 120_000).then(|| server.tally().clone())
     });
-    assert_eq!(tally.distinct() + tally.dropped(), 30_000);
+    assert_eq!(tally.distinct() + tally.dropped(), 120_000);
     assert!(
         tally.dropped() > 1000 && tally.distinct() > 1000,
         "{}",
