@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use attest::sealed_log::{Opener, PrivateKey};
-use manifest_sync::log_record;
+use manifest_sync::log_record::{Decoder, Entry, LogRun, Name};
 use manifest_sync::{base64, pem};
 
 use crate::announce::say;
@@ -122,18 +122,13 @@ impl Unsealer {
             let of = source(&opened.container, &opened.source);
             say(&format!("{place}: {of}, batch {}: {finding}", opened.number));
         }
-        let container = log_record::Name::from(opened.container.as_str());
+        let container = Name::from(opened.container.as_str());
         let mut complete = Vec::new();
-        for run in log_record::runs(&opened.records) {
-            let run = log_record::LogRun {
-                sequence: run.sequence,
-                time_ns: run.time_ns,
+        let mut decoder = Decoder::whole(opened.records.into());
+        while let Ok(Some(Entry::Run(run))) = decoder.next_entry() {
+            let run = LogRun {
                 container: container.clone(),
-                attempt: run.attempt,
-                stream: run.stream,
-                partial: run.partial,
-                records: run.records,
-                text: run.text.to_vec().into(),
+                ..run
             };
             self.joiner.join(0, run, &mut complete);
         }

@@ -330,12 +330,7 @@ impl<'a> RunRef<'a> {
         let (sequence, partial) = (self.sequence, self.partial);
         let last = u64::from(self.records).saturating_sub(1);
         // What is sealed is one record, whatever its bytes.
-        let text = Some(self.text);
-        let (one, many) = match self.records {
-            0 | 1 => (text, None),
-            _ => (None, text),
-        };
-        let lines = one.into_iter().chain(many.into_iter().flat_map(lines));
+        let lines = split(self.text, last);
         (0..=last).zip(lines).map(move |(number, line)| Record {
             sequence: sequence.saturating_add(number),
             partial: partial && number == last,
@@ -346,16 +341,21 @@ impl<'a> RunRef<'a> {
 
 /// Splits text at its newlines.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = Some(text);
+    split(text, u64::MAX)
+}
+
+/// Splits text at its first newlines, `most` of them.
+fn split(text: &[u8], most: u64) -> impl Iterator<Item = &[u8]> {
+    let (mut rest, mut left) = (Some(text), most);
     std::iter::from_fn(move || {
         let text = rest.take()?;
-        match newline(text).and_then(|end| text.split_at_checked(end)) {
-            None => Some(text),
-            Some((line, after)) => {
-                rest = after.get(1..);
-                Some(line)
-            }
-        }
+        let end = if left > 0 { newline(text) } else { None };
+        let Some(end) = end else {
+            return Some(text);
+        };
+        left -= 1;
+        rest = text.get(end + 1..);
+        text.get(..end)
     })
 }
 

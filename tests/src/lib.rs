@@ -107,10 +107,13 @@ pub fn look_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
 
 /// The sum of those series of a `/metrics` whose lines begin so.
 pub fn sum(metrics: &str, series: &str) -> u64 {
-    let values = metrics.lines().filter(|line| line.starts_with(series));
-    values
-        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
-        .sum()
+    values(metrics, series).sum()
+}
+
+/// The values of those series.
+pub fn values(metrics: &str, series: &str) -> impl Iterator<Item = u64> {
+    let lines = metrics.lines().filter(move |line| line.starts_with(series));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
 }
 
 /// A Pod with these containers.

@@ -50,12 +50,9 @@ impl Joiner {
             return;
         }
         let complete = u64::from(run.records) - 1;
-        let last = match complete {
-            0 => run,
-            _ => {
-                let Some(last) = run.split_off(complete) else {
-                    return;
-                };
+        let last = match run.split_off(complete) {
+            None => run,
+            Some(last) => {
                 lines.push(run.into());
                 last
             }

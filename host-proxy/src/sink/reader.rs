@@ -67,11 +67,10 @@ impl Reader {
             };
             let (mut at, mut block) = (spot.at, None);
             while let Some(span) = spot.body.span(at, spot.bytes) {
-                if span.end > position {
-                    block = spot.body.items(at, spot.bytes);
-                }
+                let here = at;
                 at += span.bytes;
                 if span.end > position {
+                    block = spot.body.items(here, spot.bytes);
                     break;
                 }
             }

@@ -64,7 +64,8 @@ impl LogPipe {
                     return;
                 }
                 Ok(Ok(count)) => {
-                    // Less than was asked for: there is no more, and the next line says so (epoll(7), edge-triggered).
+                    // Less than was asked for: there is no more, and what is written next is told anew (epoll(7),
+                    // edge-triggered).
                     if count < READ_BYTES {
                         ready.clear_ready();
                     }

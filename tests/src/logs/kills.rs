@@ -140,7 +140,7 @@ pub fn through_kills(product: &Product, containers: u64, lines: u64) -> Result<D
         up.start_again(&flags);
     }
     // When some never come, it is the tally that says so.
-    accounts_for(&mut server, written);
+    wait_for_lines(&mut server, written);
     let took = began.elapsed();
     look_for(|| nothing_waits(&up).then_some(()));
     up.signal(Signal::SIGTERM);
@@ -168,15 +168,13 @@ pub fn through_kills(product: &Product, containers: u64, lines: u64) -> Result<D
     delivery.check()
 }
 
-/// Waits until the server has so many lines, or knows that they are missing; `false` when it gets no more.
-fn accounts_for(server: &mut Rsyslog, lines: u64) -> bool {
+/// Waits until the server has so many lines, or knows that they are missing, or gets no more.
+fn wait_for_lines(server: &mut Rsyslog, lines: u64) {
     loop {
         let before = server.tally().accounted();
-        if look_for(|| (server.tally().accounted() >= lines).then_some(())).is_some() {
-            return true;
-        }
-        if server.tally().accounted() == before {
-            return false;
+        let all = look_for(|| (server.tally().accounted() >= lines).then_some(()));
+        if all.is_some() || server.tally().accounted() == before {
+            return;
         }
     }
 }

@@ -4,13 +4,12 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ::tests::{Product, Up, guest, pod};
+use ::tests::{Product, Up, guest, pod, sum, values};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
@@ -243,7 +242,7 @@ impl Round<'_> {
         // From when all containers write: what it costs to start them is measured elsewhere.
         let mut start = None;
         loop {
-            let metrics = metrics(&up).unwrap_or_default();
+            let metrics = up.metrics();
             let taken = sum(&metrics, "cloister_init_log_records_total");
             let received = sum(&metrics, RECEIVED);
             if start.is_none() && values(&metrics, RECEIVED).count() as u64 == containers {
@@ -329,30 +328,8 @@ impl Round<'_> {
 
 fn settled(up: &Up, before: &str) -> bool {
     std::thread::sleep(Duration::from_millis(300));
-    let now = metrics(up).unwrap_or_default();
+    let now = up.metrics();
     sum(&now, "cloister_log_records_total") == sum(before, "cloister_log_records_total")
-}
-
-fn metrics(up: &Up) -> Result<String> {
-    let mut stream = UnixStream::connect(up.state().join("proxy.sock"))?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
-fn sum(metrics: &str, series: &str) -> u64 {
-    values(metrics, series).sum()
-}
-
-fn values<'a>(metrics: &'a str, series: &str) -> impl Iterator<Item = u64> + use<'a> {
-    let lines = metrics
-        .lines()
-        .filter(|line| line.starts_with(series))
-        .collect::<Vec<_>>();
-    lines
-        .into_iter()
-        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
 }
 
 /// CPU seconds of a process (proc_pid_stat(5)): user and system time in clock ticks of a hundredth.
